@@ -310,3 +310,39 @@ async def test_without_prompts_the_list_says_so(tmp_path: Path) -> None:
         assert "no prompts" in str(app.screen.query_one("Static").render())
         await pilot.press("enter", "escape")
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+
+
+async def test_a_large_paste_is_weighed_as_a_file_is(
+    paths: Paths, tiny_r1: TinyModel, llama_server: Path, tmp_path: Path
+) -> None:
+    text = "apples and pears\n" * 70
+    with bare_server(llama_server, tiny_r1(answer=ANSWER), tmp_path) as (socket, _):
+        app = R1App(paths, Config(), attach=Endpoint.parse(f"unix:{socket}"))
+        async with opened(app) as pilot:
+            await until(pilot, lambda: app.chat.instruments.context_size is not None and app.chat.composer.is_settled)
+            prompt(app).on_paste(events.Paste(text))
+            n_tokens = len(await (await app.services.session.server.client()).tokenize(text))
+            await until(pilot, lambda: f"pasted {n_tokens:,} tokens" in (prompt(app).border_subtitle or ""))
+            prompt(app).clear()
+            await until(pilot, lambda: prompt(app).border_subtitle is None)
+
+
+async def test_ctrl_c_says_how_to_leave_and_twice_clears_the_prompt_which_can_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = StillApp(tmp_path)
+    said: list[str] = []
+    monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
+    async with opened(app) as pilot:
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: said == ["<app.quit> leaves r1tui."])
+        await pilot.press(*"words", "ctrl+c")
+        await until(pilot, lambda: said[1:] == ["<app.quit> leaves; <chat.interrupt> again clears the prompt."])
+        assert prompt(app).text == "words"
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: prompt(app).text == "")
+        await pilot.press("ctrl+z")
+        await until(pilot, lambda: prompt(app).text == "words")
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: len(said) == 4)
+        assert prompt(app).text == "words"

@@ -127,8 +127,9 @@ _TABLE: tuple[Command, ...] = (
                 "Ask the last question again; the unfinished answer stays as a branch.",
                 short="Ask again", rank=15, synonyms="retry regenerate repeat redo resend"),
         Command("chat.interrupt", "ctrl+c", "Interrupt", "do('stopping', 'interrupt')",
-                "Stop the answer, never the server; with no answer running, copy the selected text.",
-                synonyms="cancel abort stop copy"),
+                "Stop the answer, never the server; with no answer running, copy the selected text; twice: clear the "
+                "prompt.",
+                synonyms="cancel abort stop copy clear"),
         Command("chat.select", "ctrl+y", "Select", "do('selection', 'select')",
                 "Select an exchange or a code block; press again to stop selecting.", short="Select", rank=25,
                 synonyms="mark choose copy code"),

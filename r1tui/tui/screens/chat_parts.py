@@ -3,6 +3,7 @@ for its sake."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol
 
 from textual.screen import Screen
@@ -18,6 +19,9 @@ from r1tui.tui.services.shared import Services
 from r1tui.tui.widgets.composer import Composer
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.transcript_summary import all_figures
+
+CLEAR_S = 10.0
+"""Longest time between the two keys that clear the prompt."""
 
 
 class KeyedPart(Protocol):
@@ -61,6 +65,7 @@ class Stopping:
     def __init__(self, screen: Screen[None], parts: ChatParts) -> None:
         self._screen = screen
         self._parts = parts
+        self._clears_until_s = 0.0
 
     def do(self, what: str) -> None:
         """`stop` the edit, the answer, whose words stay, or the launch, which goes on where it was next time; or
@@ -78,7 +83,20 @@ class Stopping:
         elif self._screen.get_selected_text():
             self._screen.action_copy_text()
         else:
-            self._screen.notify("<app.quit> leaves r1tui.")
+            self._clear_or_say_how()
+
+    def _clear_or_say_how(self) -> None:
+        """Say how to leave; the second time within a while, clear the prompt."""
+        prompt, notify = self._parts.widgets.composer.prompt, self._screen.notify
+        if not prompt.text:
+            notify("<app.quit> leaves r1tui.")
+        elif monotonic() > self._clears_until_s:
+            self._clears_until_s = monotonic() + CLEAR_S
+            notify("<app.quit> leaves; <chat.interrupt> again clears the prompt.")
+        else:
+            self._clears_until_s = 0.0
+            prompt.clear()
+            notify("Cleared. Ctrl+Z brings it back.")
 
     def can(self, what: str) -> bool:
         """True when there is something to stop, and no other use of the same key comes first."""

@@ -78,6 +78,8 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         self._whole = False
         """True if there are no more than are listed."""
         self._wanted = self._found_for = ""
+        self._opens_found = False
+        """True if the first one that is found is opened."""
         self._unread: R1tuiError | None = None
         """Why the list could not be read; then what is listed may be past, and an empty list says nothing."""
 
@@ -126,6 +128,8 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         self._whole = message.is_whole
         ids = [one.id for one in self._listed]
         self._fill(0 if is_first else ids.index(under.id) if under is not None and under.id in ids else cursor)
+        if self._opens_found:
+            self._enter()
 
     def _fill(self, cursor: int) -> None:
         table = self.query_one(DataTable)
@@ -193,8 +197,14 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         if (one := self._under_cursor()) is not None:
             self.dismiss(one.id)
 
+    def _enter(self) -> None:
+        """Open the first one, as soon as it is found."""
+        self._opens_found = self._found_for != self._wanted
+        if not self._opens_found:
+            self.on_data_table_row_selected()
+
     def _search(self, wanted: str) -> None:
-        self._wanted = wanted
+        self._wanted, self._opens_found = wanted, False
         self._look()
 
     def action_rename(self) -> None:

@@ -133,6 +133,13 @@ class SearchScreen(Beneath, Screen[ScreenResultType]):
         self._search(message.value)
 
     @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self._enter()
+
+    def _enter(self) -> None:
+        """Go on from the line to what was found."""
+        self.action_to_list()
+
     def action_to_list(self) -> None:
         self.query_one(self.FOUND).focus()
 

@@ -161,14 +161,25 @@ class Scales:
     def __init__(self, count: Count) -> None:
         self._count = count
         self._known: dict[tuple[Path, int, int], Weight] = {}
+        self._known_pieces: dict[str, Weight] = {}
 
     async def weigh(self, typed: Typed) -> list[Weight]:
-        """The files that the question mentions, in order; those that it does not attach weigh nothing."""
+        """Its large pieces and the files that it mentions, in order; those that it does not attach weigh nothing."""
+        self._known_pieces = {piece: one for piece, one in self._known_pieces.items() if piece in typed.pieces.values()}
         files = await asyncio.to_thread(find_attached, typed.text)
-        weights = []
+        weights = [await self._weigh_piece(label, piece) for label, piece in typed.pieces.items()]
         for name, path in files.items():
             weights.append(Weight(name, is_text=True) if name in typed.pasted else await self._weigh(name, path))
         return weights
+
+    async def _weigh_piece(self, label: str, piece: str) -> Weight:
+        """A large piece, called by the first word of its label."""
+        name = label.strip("[]").partition(" ")[0].rstrip(",")
+        if (weight := self._known_pieces.get(piece)) is None:
+            if (tokens := await self._count(defuse(piece)[0])) is None:
+                return Weight(name, round(len(piece.encode(errors="replace")) / BYTES_PER_TOKEN), exact=False)
+            weight = self._known_pieces[piece] = Weight(name, tokens)
+        return weight
 
     async def _weigh(self, name: str, path: Path) -> Weight:
         try:

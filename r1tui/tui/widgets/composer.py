@@ -73,8 +73,8 @@ class Composer(Guarded, Widget):
         self._history: composing.HistorySaver
         self._drafts: composing.DraftSaver
         self.is_weighing = self.is_editing = False
-        self._mentioned: tuple[list[str], tuple[str, ...]] = ([], ())
-        """The files that the prompt names, and which of the names are pasted ones."""
+        self._mentioned: tuple[list[str], tuple[str, ...], list[str]] = ([], (), [])
+        """The files that the prompt names, which of the names are pasted ones, and the labels of its large pieces."""
 
     def compose(self) -> ComposeResult:
         yield self.completion
@@ -162,7 +162,7 @@ class Composer(Guarded, Widget):
     @work(name="Counting the attached files")
     async def weigh(self) -> None:
         """Say anew what the attached files weigh: a server may say now, or the context has grown."""
-        if self.is_weighing or not (self._mentioned[0] or self.prompt.border_subtitle):
+        if self.is_weighing or not (self._mentioned[0] or self._mentioned[2] or self.prompt.border_subtitle):
             return
         self.is_weighing, weighed = True, None
         try:
@@ -229,7 +229,7 @@ class Composer(Guarded, Widget):
         if not self._drafts.is_following:
             self._follow()
         typed = self.prompt.typed
-        if (named := (mentions(typed.text), typed.pasted)) != self._mentioned:
+        if (named := (mentions(typed.text), typed.pasted, list(typed.pieces))) != self._mentioned:
             self._mentioned = named
             self.weigh()
 
