@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from textual.app import App
 
-from r1tui.chat.conversation import ContextBudget
 from r1tui.errors import R1tuiError
 from r1tui.events import Notice, StageEvent, StageFailed
 from r1tui.remedies import (
@@ -33,6 +32,9 @@ from r1tui.remedies import (
     StopServer,
 )
 from r1tui.tui.keymap import key_of
+
+if TYPE_CHECKING:
+    from r1tui.chat.conversation import ContextBudget
 
 MORE_ROOM = (
     "<chat.new> starts a new chat. Or ask less, delete exchanges, or set a larger context "
