@@ -220,7 +220,7 @@ def test_only_flags_that_the_binary_has(r1: dict[str, Header]) -> None:
 
 def test_batches_are_as_large_as_costs_hardly_an_expert(r1: dict[str, Header]) -> None:
     made = plan(r1["mla"], (24,))
-    assert (made.ubatch_size, made.n_cpu_moe) == (4096, 57)
+    assert (made.ubatch_size, made.n_cpu_moe) == (4096, 58)
     assert any("4,096 tokens at once" in reason for reason in made.reasons)
     assert plan(r1["mla"], (24,), backend="rpc").ubatch_size == 512  # a worker fetches no experts
     assert plan(r1["mla"], (80, 80)).ubatch_size == 2048  # none are on the host, and memory is left
@@ -257,7 +257,7 @@ def layout(n_gpu_layers: int, n_cpu_moe: int, *, flash_attention: bool = True) -
     ("name", "chosen", "mib"),
     [
         ("mla", layout(62, 58), 1132),  # the largest expert tensor, 924 MiB, and 208 MiB of activations
-        ("legacy", layout(7, 0, flash_attention=False), 2266),  # the scores of 8192 tokens, 128 heads
+        ("legacy", layout(7, 0, flash_attention=False), 2920),  # the scores of 8192 tokens, 128 heads, and their keys
     ],
 )
 def test_compute_buffers_of_a_cuda_device(r1: dict[str, Header], name: str, chosen: ModelLayout, mib: int) -> None:

@@ -1,8 +1,9 @@
 """The size of llama.cpp's compute buffers: what a graph holds at its widest point, on each device and on the host.
 
 There is no formula in llama.cpp, its allocator finds the sizes. These are fitted to what b11434 reports for full-size
-models of thirty kinds; `python -m tests.bench.plan_grid` compares them (within 64 MiB or 10 %). Where there is an
-engine to ask, its figures take their place.
+models of thirty kinds; `python -m tests.bench.plan_grid` compares them (within 64 MiB or 10 %). For CUDA and HIP, where
+a GPU computes the host's part of prompts, they are fitted to what it reports on an H200 (tests/data/cuda_grid.jsonl).
+Where there is an engine to ask, its figures take their place.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Part:
     """How many of its layers it computes the experts of; 2 for more."""
     fed_last: bool = False
     """True if those of the last layer are."""
+    fused: bool = False
+    """True if its backend weights and adds up the experts' results in one step, and keeps them until then."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,22 @@ class Widths:
         The model's takes the place of two of their widths that are done with, where it is no wider; without a gate
         there is one.
         """
-        results = self.header.n_experts_used * self.header.n_embedding
+        width = self._rows(self._experts_width)
         if self.header.architecture == "llama4":  # its inputs are weighted, not its results
-            return self._rows(3 * self._experts_width + results)
+            return 3 * width + self._results
         if not self.tensors & {"ffn_gate_exps", "ffn_gate_up_exps"}:
-            return self._rows(self._experts_width + results)
-        return self._rows(3 * self._experts_width + (results if results > 2 * self._experts_width else 0))
+            return width + self._results
+        return 3 * width + (self._results if self._results > 2 * width else 0)
+
+    @cached_property
+    def _results(self) -> int:
+        """The results of the experts in use."""
+        return self._rows(self.header.n_experts_used * self.header.n_embedding)
+
+    @property
+    def _ends_with_experts(self) -> bool:
+        """True if a layer's last step is to add up its experts' results: no shared expert, and no bias (gpt-oss)."""
+        return bool(self.expert_rows) and self.header.architecture != "gpt-oss" and "ffn_up_shexp" not in self.tensors
 
     @cached_property
     def _feed_forward(self) -> int:
@@ -150,7 +163,7 @@ class Widths:
         if legacy:
             return 202 * self.row // 14 + scores
         masks = (self.mask if self.flash_attention else 2 * self.mask) + self._window_mask
-        experts = self._rows(self.header.n_experts_used * self.header.n_embedding) if fed else self.expert_rows
+        experts = self._results if fed else self.expert_rows
         feed_forward = 3 * self.row + max(self._feed_forward, experts) + masks + kv + self.halved
         if self.flash_attention:
             return feed_forward
@@ -203,8 +216,33 @@ class Widths:
                 rows, masks = 4, 1
             elif part.fed_last:
                 rows = 11 if self.header.kv_lora_rank else 1
+            if part.fused and self._ends_with_experts:  # their results lie below
+                rows += self.header.n_experts_used + 1
             needs.append(self.logits + rows * self.row + masks * self.mask)
         return max(needs, default=0)
+
+    def sharing_device(self, part: Part, *, fetched: int, kv: int, mixed: bool) -> int:
+        """The buffer of the first GPU of CUDA or HIP, which computes the host's layers and experts too for prompts.
+
+        `fetched` is the largest tensor and `kv` one layer's cache that it copies from the host for it; `mixed`: the
+        host has both whole layers and experts of others. The allocator puts a tensor into the smallest hole that holds
+        it: the copy of a tensor leaves up to half of its size unused, a twelfth of the layer where scores are most of
+        it. Experts find no hole among those of whole layers where attention is wider than they are.
+        """
+        kv *= 2 if self.header.mla else 1  # once as keys, once as values
+        layer = self._layer(0) + self.row
+        beside = fetched + 4 * self.row + self.mask + self._window_mask
+        if self.expert_rows:
+            beside += self._rows(self._experts_width) + self._results + kv
+        else:
+            beside += 2 * self._feed_forward // 3
+        if self._indexed:
+            beside += self._rows(INDEXER_VALUES)
+        if not self.flash_attention or self._indexed:
+            layer += kv or layer // 12
+        else:
+            layer += kv + min(layer // 4, fetched // 2) + (fetched if mixed and layer > beside else 0)
+        return max(self.device(part, pipelined=False, apart=False, fetched=0), layer, beside)
 
     def _beside_mask(self, mask: int) -> int:
         """The mask, and the activations of experts that do not find room in its place when it is done with."""
@@ -214,16 +252,25 @@ class Widths:
         fits = inside == 3 and max(mask - 3 * width, 2 * width) >= results
         return mask + (3 - inside) * width + (0 if fits else results)
 
-    def host(self, part: Part, *, pipelined: bool, several: bool) -> int:
-        """The host's buffer; its part is `fed` when it computes experts of layers that are on one of the devices."""
+    def host(self, part: Part, *, pipelined: bool, several: bool, relieved: bool) -> int:
+        """The host's buffer; its part is `fed` when it computes experts of layers that are on one of the devices.
+
+        `relieved`: a GPU computes its layers and experts for prompts, and it has the inputs only: embeddings, masks,
+        and without flash attention the place of each value in the cache, and the keys for a cache of its own.
+        """
         masks = self.mask if self.flash_attention and not self._indexed else 2 * self.mask
-        inputs = 17 * self.row // 2 if self._legacy_without_flash else (2 if self._compressed else 4) * self.row
-        if self.kv_from_host and is_legacy_deepseek(self.header):
-            inputs = (8 if self.flash_attention else 12) * self.row
+        inputs = (2 if self._compressed else 4) * self.row
+        if self.kv_from_host and is_legacy_deepseek(self.header) and self.flash_attention:
+            inputs = 8 * self.row
+        if not self.flash_attention and not self.header.mla:
+            keys = self.header.key_length if self.kv_from_host or part.layers else 0
+            inputs += self._rows(max(self.header.n_kv_heads) * (2 * self.header.value_length + keys))
         masks += self._window_mask
         needs = [inputs + masks]
         if pipelined:
             needs = [(28 if self._legacy_without_flash else 5 if self._compressed else 10) * self.row + 4 * masks]
+        if relieved:
+            return needs[0]
         if part.layers:
             needs.append(self._layer(0, alone=part.alone) + 2 * self.row)
         if part.output:

@@ -1,7 +1,8 @@
 """How much memory a layout takes on each device and on the host, by llama.cpp's own rules of placement.
 
-Weights and cache agree with llama.cpp b11434's breakdown to 1 MiB; the sizes of compute buffers are fitted to it. What
-was measured here or what the engine answered takes the place of both (see `plan.answers`).
+Weights and cache agree with llama.cpp b11434's breakdown to 1 MiB; the sizes of compute buffers are fitted to it, with
+RPC workers and with CUDA. What was measured here or what the engine answered takes the place of both (see
+`plan.answers`).
 """
 
 import struct
@@ -25,6 +26,9 @@ from r1tui.plan.repack import is_repacked
 
 EMBEDDING = "token_embd.weight"
 OUTPUT = "output.weight"
+OFFLOADING = ("cuda", "hip")
+"""Backends whose first device computes the host's layers and experts for prompts (ggml_backend_cuda_device_offload_op:
+batches of 32 tokens and more)."""
 
 
 def place(n_layers: int, n_gpu_layers: int, split: tuple[int, ...]) -> tuple[int, ...]:
@@ -195,7 +199,6 @@ class Model:
         return MemoryUsage(devices, Share(host_weights, host_kv, self._host_compute(layout, places, widths)), repack)
 
     def _widths(self, layout: ModelLayout) -> Widths:
-        kv = max(map(self.kv_bytes, range(self.header.n_layers), repeat(layout))) if layout.kv_on_host else 0
         has_f32 = "f32" in (layout.type_k, layout.type_v)
         halved = max(self._halved_bytes(layout)) if has_f32 and layout.flash_attention else 0
         return Widths(
@@ -203,13 +206,16 @@ class Model:
             layout.ctx_size,
             layout.batch_size,
             layout.flash_attention,
-            kv_from_host=kv,
+            kv_from_host=self._largest_cache(layout) if layout.kv_on_host else 0,
             halved=halved,
             half_keys=layout.type_k == "f16",
             window=self._window,
             attends=not (self._caches[0].window or self._caches[0].state_bytes),
             tensors=self._names_of_tensors,
         )
+
+    def _largest_cache(self, layout: ModelLayout) -> int:
+        return max(map(self.kv_bytes, range(self.header.n_layers), repeat(layout)))
 
     def _halved_bytes(self, layout: ModelLayout) -> Iterator[int]:
         """Each layer's cache in half precision where it is kept in f32, which flash attention does not take."""
@@ -229,13 +235,26 @@ class Model:
     def _device_compute(self, layout: ModelLayout, places: tuple[int, ...], device: int, widths: Widths) -> int:
         if device not in places:
             return 0
-        fetches = self._backends[device] != "rpc"  # a GPU takes them for prompts, an RPC worker never does
+        part, fetched = self._part(layout, places, device), self._largest_on_host(layout, places)
+        if self._backends[device] in OFFLOADING:
+            part = replace(part, fed=False, fused=not part.fed_last)
+            if fetched and device == self._relieves(places):
+                part = replace(part, first=True, fed_last=False)  # it computes those layers where they are the host's
+                whole = ON_HOST in places
+                kv = self._largest_cache(layout) if whole else 0
+                mixed = whole and bool(layout.n_cpu_moe or layout.overrides)
+                return widths.sharing_device(part, fetched=fetched, kv=kv, mixed=mixed)
+            fetched = 0
         return widths.device(
-            self._part(layout, places, device),
+            part,
             pipelined=self._is_pipelined(layout, places),
             apart=len({*places[:-1]} - {ON_HOST}) > 1 and ON_HOST in places and not layout.n_cpu_moe,
-            fetched=self._largest_on_host(layout, places) if fetches else 0,
+            fetched=0 if self._backends[device] == "rpc" else fetched,  # a worker never takes them
         )
+
+    def _relieves(self, places: tuple[int, ...]) -> int | None:
+        """The device that computes the host's part of prompts: the first of CUDA or HIP; None for other backends."""
+        return next((n for n, backend in enumerate(self._backends) if n in places and backend in OFFLOADING), None)
 
     def _pool_bytes(self, layout: ModelLayout, device: int) -> int:
         backend, flash = self._backends[device], layout.flash_attention
@@ -249,6 +268,7 @@ class Model:
             self._part(layout, places, ON_HOST),
             pipelined=self._is_pipelined(layout, places),
             several=len({*places[:-1]} - {ON_HOST}) > 1,
+            relieved=self._relieves(places) is not None,
         )
 
     def _part(self, layout: ModelLayout, places: tuple[int, ...], where: int) -> Part:
