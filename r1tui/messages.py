@@ -84,6 +84,12 @@ class Speed(msgspec.Struct, frozen=True):
 NO_SPEED = Speed(Range(0.0, 0.0), Range(0.0, 0.0))
 
 
+def _are_in_a_row(names: list[str]) -> bool:
+    """True for three or more such as CUDA0, CUDA1, CUDA2."""
+    kind = names[0].rstrip("0123456789") if names else ""
+    return len(names) > 2 and names == [f"{kind}{number}" for number in range(len(names))]
+
+
 class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The object of `plan --json`; the plan that a server runs by, as all processes know it, of any version."""
 
@@ -118,7 +124,8 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def placement(self) -> str:
         """Placement in a few words."""
-        names = ", ".join(one.name for one in self.devices)
+        each = [one.name for one in self.devices]
+        names = f"{each[0]} to {each[-1]}" if _are_in_a_row(each) else ", ".join(each)
         if names and self.n_gpu_layers is None:
             said = "llama.cpp places the layers"
         elif not names or not self.n_gpu_layers:

@@ -55,3 +55,17 @@ def test_a_big_panel_of_what_is_not_known_stands_where_it_will_stand() -> None:
     ]
     assert len(before) == len(after)
     assert "None" not in "".join(before)
+
+
+@pytest.mark.parametrize(("width", "name"), [(46, "2 × H100 80GB HBM3"), (36, "2 × H100"), (20, "")])
+def test_where_room_is_short_the_card_s_name_loses_whole_words(width: int, name: str) -> None:
+    figures = Figures(replace(SAMPLE, gpus=(GPU, replace(GPU, index=1))), STATUS)
+    (row,) = [row.plain for row in page(figures, width, 40, SHADES) if row.plain.startswith("VRAM")]
+    assert row.split() == ["VRAM", *name.split(), "124.0", "/", "160.0", "GiB"]
+
+
+def test_where_room_is_short_state_and_model_stay_and_the_time_goes() -> None:
+    figures = Figures(SAMPLE, changed(STATUS, uptime_s=7380.0))
+    assert page(figures, 36, 40, SHADES)[0].plain.split() == ["●", "ready", "r1-iq1_s", "2", "h", "03", "min"]
+    figures.status = changed(STATUS, state="loading", uptime_s=7380.0, variant="r1-0528-iq2_xxs-long")
+    assert page(figures, 36, 40, SHADES)[0].plain.endswith("r1-0528-iq2_xxs-long")

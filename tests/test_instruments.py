@@ -319,6 +319,10 @@ def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> No
     assert list(figures.courses["cpu"].means) == shown[10]
 
 
+def cards(*names: str) -> tuple[DevicePlan, ...]:
+    return tuple(map(DevicePlan, names))
+
+
 @pytest.mark.parametrize(
     ("plan", "words"),
     [
@@ -326,6 +330,10 @@ def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> No
         (PLAN, "62 layers on CUDA0, experts of 33 on the CPU"),
         (changed(PLAN, n_cpu_moe=0), "62 layers on CUDA0"),
         (changed(PLAN, n_cpu_moe=0, verdict="gpu"), "all on CUDA0"),
+        (changed(PLAN, n_cpu_moe=0, devices=cards("CUDA0", "CUDA1")), "62 layers on CUDA0, CUDA1"),
+        (changed(PLAN, n_cpu_moe=0, devices=cards("CUDA0", "CUDA1", "CUDA2")), "62 layers on CUDA0 to CUDA2"),
+        (changed(PLAN, n_cpu_moe=0, devices=cards("CUDA0", "CUDA2", "CUDA3")), "62 layers on CUDA0, CUDA2, CUDA3"),
+        (changed(PLAN, n_cpu_moe=0, devices=cards("CUDA0", "CUDA1", "RPC0")), "62 layers on CUDA0, CUDA1, RPC0"),
         (changed(PLAN, n_gpu_layers=None), "llama.cpp places the layers"),
         (changed(PLAN, n_gpu_layers=0), "all on the CPU"),
         (changed(PLAN, verdict="disk", devices=()), "all on the CPU, weights from disk"),

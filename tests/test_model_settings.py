@@ -11,7 +11,7 @@ from textual.widgets import Button, Input, Label
 from r1tui.catalog.variants import load_catalog
 from r1tui.config import Config, PlanSettings, VariantSettings
 from r1tui.engine.make import build_engine
-from r1tui.messages import DevicePlan, Range, Speed, Status
+from r1tui.messages import DevicePlan, HostPlan, Range, Speed, Status
 from r1tui.plan import Plan
 from r1tui.planning import trial
 from r1tui.planning.kept import AUTO, ModelSettings, find_kept, keep
@@ -210,6 +210,8 @@ def test_the_answer_names_all_cards_together() -> None:
     cards = tuple(DevicePlan(f"CUDA{n}", 81559, 80900, 72908) for n in range(2))
     plan = replace(PLAN, devices=cards, speed=Speed(Range(60, 180), Range(3.1, 4.4)))
     assert figures(plan) == "VRAM 142.4 of 159.3 GiB on 2 GPUs · RAM 82.5 of 256.0 GiB · 3.1 to 4.4 tokens/s"
+    little = replace(plan, devices=cards[:1], host=HostPlan(262144, 497, 0, 256, 256))
+    assert figures(little) == "VRAM 71.2 of 79.6 GiB · RAM 0.7 of 256.0 GiB · 3.1 to 4.4 tokens/s"
 
 
 async def test_without_a_server_the_settings_are_kept_for_the_next_start(settings: Config, paths: Paths) -> None:

@@ -64,5 +64,5 @@ def test_the_machine_is_told_in_a_line() -> None:
     h100 = Gpu(0, "NVIDIA H100", "a", 80 * GIB, 79 * GIB, GIB, (9, 0))
     machine = Machine("EPYC", 32, 64, 512 * GIB, 500 * GIB, Nvidia((h100, h100)), ())
     assert format_machine(machine, 900 * GIB) == (
-        "2 × NVIDIA H100 (80.0 GiB) · 512.0 GiB RAM · 32 cores · 900.0 GiB of disk free"
+        "2 × H100 (80.0 GiB) · 512.0 GiB RAM · 32 cores · 900.0 GiB disk free"
     )

@@ -50,7 +50,9 @@ async def test_what_happens_to_an_answer_is_a_line() -> None:
     async with seat.run_test(size=(80, 24)) as pilot:
         await send(pilot, seat, PromptProgress(2800, 800, 1200, 4000.0))
         assert "  reading ████████░░░░░░░░░░░░ 42 % of 2,800 tokens, 100.0/s, 16 s left" in seat.lines
-        await send(pilot, seat, Reasoning("Hm"), timings(1204))
+        await send(pilot, seat, Reasoning("Hm"))
+        assert any(line.startswith("▸ thinking… 1 token, ") for line in seat.lines)
+        await send(pilot, seat, timings(1204))
         assert any(line.startswith("▸ thinking… 1,204 tokens, ") for line in seat.lines)
         assert "reading" not in seat.text
         await send(pilot, seat, Content("Half an ans"), Failed("The server [b]ended[/b].", remedies=(ShowLog(),)))

@@ -275,12 +275,24 @@ async def test_without_a_model_one_is_recommended_and_enter_brings_it_up(
         screen = await welcome(app, pilot)
         await until(pilot, lambda: screen.recommended is not None)
         said = str(screen.query_one("#welcome", Static).render())
-        assert "This machine: " in said
+        assert "Here: " in said
         assert f"Start with {screen.recommended}: " in said
         table = screen.query_one(DataTable)
         assert table.get_row_at(table.cursor_row)[1].plain.strip() == screen.recommended
         await pilot.press("enter")
         await until(pilot, lambda: brought == [(screen.recommended, False)])
+
+
+async def test_the_details_of_the_model_that_runs_offer_no_start(monkeypatch: pytest.MonkeyPatch, paths: Paths) -> None:
+    monkeypatch.setattr(models, "overview", lambda *_: iter(ENTRIES))
+    running = Status(state="ready", pid=1, variant="r1-iq1_s")
+    app = Listening(paths)
+    async with opened(app) as pilot:
+        catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
+        app.push_screen(models.ModelsScreen(catalog, MINE, paths, lambda: running))
+        await until(pilot, lambda: isinstance(app.screen, models.ModelsScreen) and "It runs now." in app.detail())
+        app.to("demo")
+        await until(pilot, lambda: "Enter starts it." in app.detail())
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -320,7 +332,7 @@ async def test_with_a_model_here_the_list_is_shown_with_this_machine_and_no_advi
     app.config = Config(variants={"mine": VariantSettings(file=str(tiny_r1()))})
     async with opened(app, (120, 40)) as pilot:
         screen = await welcome(app, pilot)
-        await until(pilot, lambda: "This machine: " in str(screen.query_one("#welcome", Static).render()))
+        await until(pilot, lambda: "Here: " in str(screen.query_one("#welcome", Static).render()))
         assert screen.recommended is None
         assert "Enter starts it" in str(screen.query_one("#welcome", Static).render())
 

@@ -43,8 +43,11 @@ def surroundings(machine: Machine, paths: Paths, config: Config) -> Surroundings
 
 
 def format_machine(machine: Machine, free_bytes: int) -> str:
-    """`2 × H100 (80 GiB) · 512 GiB RAM · 32 cores · 900 GiB of disk free`."""
-    names = [f"{gpu.name} ({size(gpu.total_bytes)})" if gpu.total_bytes else gpu.name for gpu in machine.gpus]
+    """`2 × H100 (80 GiB) · 512 GiB RAM · 32 cores · 900 GiB disk free`."""
+    names = [
+        f"{gpu.name.removeprefix('NVIDIA ')} ({size(gpu.total_bytes)})" if gpu.total_bytes else gpu.name
+        for gpu in machine.gpus
+    ]
     counts = {name: names.count(name) for name in names}
     gpus = [name if count == 1 else f"{count} × {name}" for name, count in counts.items()]
     return " · ".join(
@@ -52,7 +55,7 @@ def format_machine(machine: Machine, free_bytes: int) -> str:
             *(gpus or ["no NVIDIA GPU"]),
             f"{size(machine.memory_total_bytes)} RAM",
             f"{machine.physical_cores} core{'s' if machine.physical_cores > 1 else ''}",
-            f"{size(free_bytes)} of disk free",
+            f"{size(free_bytes)} disk free",
         ]
     )
 
@@ -74,7 +77,7 @@ def recommend(entries: Iterable[ModelEntry], here: Surroundings) -> Recommendati
     students = [one for one in usable if one.variant.quality == STUDENT and _bearable(one, here.memory_gbps)]
     if students:
         best = max(students, key=lambda one: (one.verdict == "gpu", _gib(one)))
-        return Recommendation(best.variant, f"{best.size}, R1's largest distilled model that runs well here.")
+        return Recommendation(best.variant, f"{best.size}, the largest distilled R1 that runs well.")
     if usable:
         smallest = min(usable, key=_gib)
         return Recommendation(smallest.variant, f"{smallest.size}, because larger ones are slow or do not fit.")

@@ -18,12 +18,13 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import Speed
 from r1tui.plan import Plan
 from r1tui.planning.kept import LABELS, ModelSettings, differences, shown
-from r1tui.text import rough, size
+from r1tui.text import rough
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import format_error, in_keys
 from r1tui.tui.services.trials import Trials
+from r1tui.tui.widgets.model_cells import of_total
 from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.switch import Switch
 
@@ -52,7 +53,6 @@ UNCHANGEABLE = {
     "cache_type_v": "the same as K for this model",
 }
 NO_MODEL = "No model runs, and none was started. <chat.variants> lists the models."
-MIB = 1 << 20
 
 
 PAGES = ("Sampling", "Model")
@@ -278,15 +278,15 @@ def find_misfit(settings: ModelSettings, plan: Plan) -> str:
 
 
 def figures(plan: Plan) -> str:
-    """`VRAM 71.2 GiB of 79.6 GiB · RAM 60.1 GiB of 251.9 GiB · 3.1 to 4.4 tokens/s`."""
+    """`VRAM 71.2 of 79.6 GiB · RAM 60.1 of 251.9 GiB · 3.1 to 4.4 tokens/s`."""
     return " · ".join(_figures(plan))
 
 
 def _figures(plan: Plan) -> Iterator[str]:
     if plan.devices:
         cards = f" on {len(plan.devices)} GPUs" if len(plan.devices) > 1 else ""
-        yield f"VRAM {_of(plan.on_devices_mib, sum(one.total_mib for one in plan.devices))}{cards}"
-    yield f"RAM {_of(plan.host.planned_mib, plan.host.total_mib)}"
+        yield f"VRAM {of_total(plan.on_devices_mib, sum(one.total_mib for one in plan.devices))}{cards}"
+    yield f"RAM {of_total(plan.host.planned_mib, plan.host.total_mib)}"
     if any(plan.speed.answer):
         yield f"{speed(plan.speed)} tokens/s"
 
@@ -294,10 +294,3 @@ def _figures(plan: Plan) -> Iterator[str]:
 def speed(expected: Speed) -> str:
     """Tokens per second of answers: `3.1 to 4.4`."""
     return rough(*expected.answer) if any(expected.answer) else "unknown"
-
-
-def _of(used_mib: int, total_mib: int) -> str:
-    """`71.2 of 79.6 GiB`."""
-    used, total = size(used_mib * MIB), size(total_mib * MIB)
-    unit = total.rpartition(" ")[2]
-    return f"{used.removesuffix(f' {unit}')} of {total}"

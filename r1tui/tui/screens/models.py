@@ -234,7 +234,8 @@ class ModelsScreen(TableScreen[Variant]):
             lines = wrap(f"{entry.no_room.cause} {entry.no_room.remedies[0].words()}", self._columns)
             self._say([_title(entry), *lines] if len(lines) < self.SAID_ROWS else lines)
         else:
-            lines = list(_detail(entry) if entry is not None else _not_yet(variant))
+            runs = (status := self._server()).running and status.variant == variant.name
+            lines = list(_detail(entry, runs=runs) if entry is not None else _not_yet(variant))
             self._say(in_keys(line, self.app) for line in lines)
         offered = tuple(self.check_action(action, ()) is True for action in ("delete", "ask_hub"))
         if offered != self._offered:
@@ -345,7 +346,7 @@ class WelcomeScreen(ModelsScreen):
     def _tell_advice(self, machine: str, advice: Recommendation | None) -> None:
         if not self.is_attached:
             return
-        said = Text(f"This machine: {safe_text(machine)}\n")
+        said = Text(f"Here: {safe_text(machine)}\n")
         if advice is None:
             said.append(in_keys("Choose a model; <variants.choose> starts it.", self.app))
         else:
@@ -370,7 +371,7 @@ def _not_yet(variant: Variant) -> Iterator[str]:
     yield "Checking…"
 
 
-def _detail(entry: ModelEntry) -> Iterator[str]:
+def _detail(entry: ModelEntry, *, runs: bool) -> Iterator[str]:
     """Details beside the table, in four lines."""
     yield _title(entry)
     yield entry.problem or _needs(entry)
@@ -380,9 +381,9 @@ def _detail(entry: ModelEntry) -> Iterator[str]:
         yield f"{entry.progress:.0%} is here{'; it is being downloaded.' if entry.downloading else '.'}"
     else:
         yield f"Not on this machine; the disk has room{f' for its {entry.size}' if entry.size else ''}."
-    does = "starts it" if entry.path is not None else "downloads and starts it"
+    does = "<variants.choose> starts it." if entry.path is not None else "<variants.choose> downloads and starts it."
     age = f" Size from the hub, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
-    yield f"<variants.choose> {does}.{age}"
+    yield f"{'It runs now.' if runs else does}{age}"
 
 
 def _title(entry: ModelEntry) -> str:
@@ -394,5 +395,5 @@ def _needs(entry: ModelEntry) -> str:
     said = " · ".join(filter(None, (memory(entry.needs) if entry.needs is not None else "", entry.layers)))
     if entry.exact:
         return said
-    exactly = "<variants.ask_hub> reads exact values from the hub." if entry.variant.repo else ""
+    exactly = "<variants.ask_hub> reads exact values." if entry.variant.repo else ""
     return " ".join(filter(None, (f"~ {said};" if said and exactly else said and f"~ {said}", exactly)))

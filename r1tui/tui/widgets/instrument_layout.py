@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from textual.content import Content
 
-from r1tui.tui.widgets.gauges import Ink, Share, bar, curve, sides, stacked_bar
+from r1tui.tui.widgets.gauges import Ink, Share, bar, curve, elided, sides, stacked_bar
 
 COLUMN, GAP = 36, 3
 """Columns of text that one column of rows has at least, and those between two."""
@@ -22,7 +22,7 @@ AXIS = 4
 """Columns of a curve's scale."""
 RANKS, SPACES = 9, 5
 """The highest rank, and that of empty rows."""
-TALL, TALLEST = 3, 20
+TALL, TALLEST = 3, 24
 """Rows of a curve: so many before what ranks behind empty rows is shown, and at most."""
 
 Draw = Callable[[int, Ink], "list[Content]"]
@@ -155,9 +155,32 @@ def gists(groups: Sequence[Group], width: int) -> Content:
     return shown
 
 
-def text_row(rank: int, left: Content, right: Content | None = None) -> InstrumentRow:
-    """Text at the left and at the right."""
-    return InstrumentRow(rank, lambda width, _: [left if right is None else sides(left, right, width)])
+def text_row(rank: int, left: Content, right: Content | None = None, *, is_whole: bool = False) -> InstrumentRow:
+    """Text at the left and at the right; without room the left loses words, or the right goes if the left is whole."""
+
+    def draw(width: int, _: Ink) -> list[Content]:
+        gone = right is None or (is_whole and left.cell_length + 1 + right.cell_length > width)
+        return [left if gone or right is None else sides(_worded(left, width - right.cell_length - 1), right, width)]
+
+    return InstrumentRow(rank, draw)
+
+
+def _worded(text: Content, width: int) -> Content:
+    """As many whole words of the text as there is room for; the first stays."""
+    plain = text.plain.rstrip()
+    while text.cell_length > width and " " in plain:
+        plain = plain.rpartition(" ")[0].rstrip()
+        text = text[: len(plain)]
+    return text
+
+
+def named_row(rank: int, label: str, value: str) -> InstrumentRow:
+    """Label and a long value, such as a path, of which the middle gives way."""
+
+    def draw(width: int, ink: Ink) -> list[Content]:
+        return [Content.assemble((f"{label:<11}", ink.muted), elided(value, max(width - 11, 1)))]
+
+    return InstrumentRow(rank, draw)
 
 
 def words_row(rank: int, text: str, most_rows: int = 2) -> InstrumentRow:

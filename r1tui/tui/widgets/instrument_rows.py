@@ -9,7 +9,7 @@ from textual.content import Content
 
 from r1tui.text import duration, rough
 from r1tui.tui.widgets.figures import SPAN, Figures
-from r1tui.tui.widgets.gauges import Ink, curve, digits, elided, one_line, stacked_bar
+from r1tui.tui.widgets.gauges import Ink, curve, digits, one_line, stacked_bar
 from r1tui.tui.widgets.instrument_layout import (
     AXIS,
     COLUMN,
@@ -23,6 +23,7 @@ from r1tui.tui.widgets.instrument_layout import (
     curve_row,
     facts_row,
     gists,
+    named_row,
     stack_row,
     text_row,
     words_row,
@@ -107,7 +108,7 @@ def _server(figures: Figures, ink: Ink) -> Group:
     status = figures.status
     uptime = duration(figures.uptime_s) if figures.uptime_s is not None else ""
     shown = state(figures)
-    rows = [text_row(0, shown, Content.styled(uptime, ink.muted))]
+    rows = [text_row(0, shown, Content.styled(uptime, ink.muted), is_whole=True)]
     if figures.slow_link:
         shown += Content.styled("  slow link", ink.muted)
         rows.append(text_row(1, Content.styled("slow link", ink.muted)))
@@ -370,16 +371,9 @@ def _facts(figures: Figures, ink: Ink) -> Group:
     rows = []
     if plan and (said := [(label, value, "") for label, value in _plan_facts(plan) if value]):
         rows = [text_row(8, Content.styled("Plan", ink.muted)), facts_row(8, *said)]
-    rows += [_named(label, value) for label, value in _server_facts(status) if value]
+    rows += [named_row(8, label, one_line(value)) for label, value in _server_facts(status) if value]
     rows += [words_row(8, one_line(f"{ending.cause} {ending.next}"), 3) for ending in status.endings[-3:]]
     return Group(rows)
-
-
-def _named(label: str, value: str) -> InstrumentRow:
-    def draw(width: int, ink: Ink) -> list[Content]:
-        return [Content.assemble((f"{label:<11}", ink.muted), elided(one_line(value), max(width - 11, 1)))]
-
-    return InstrumentRow(8, draw)
 
 
 def _plan_facts(plan: PlanSummary) -> list[tuple[str, str]]:

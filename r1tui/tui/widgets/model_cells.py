@@ -9,7 +9,7 @@ from rich.text import Text
 from r1tui.catalog.variants import Variant
 from r1tui.listing.overview import Group, MemoryNeeds, ModelEntry
 from r1tui.plan.verdict import Verdict
-from r1tui.text import shortened, size
+from r1tui.text import shortened
 from r1tui.tui.widgets.gauges import Ink, bar, elided, one_line
 
 GROUPS: dict[Group, str] = {
@@ -116,11 +116,8 @@ class Cells:
         return f"{float(number.replace(',', '')):.0f} {unit}"
 
     def _speed(self, entry: ModelEntry) -> str:
-        said = "" if entry.speed == "unknown" else entry.speed.replace("~ ", "~")
-        if self._widths["tps"] < WIDE["tps"] or len(said) > self._widths["tps"]:
-            said = said.replace(" to ", "–").replace(",", "")
-            said = said.removeprefix("~") if len(said) > self._widths["tps"] else said
-        return said
+        said = "" if entry.speed == "unknown" else entry.speed.replace("~ ", "~").replace(" to ", "–").replace(",", "")
+        return said.removeprefix("~") if len(said) > self._widths["tps"] else said
 
     def _verdict(self, entry: ModelEntry) -> Text:
         shown = VERDICTS[entry.verdict]
@@ -161,9 +158,10 @@ class Cells:
 
 def memory(needs: MemoryNeeds) -> str:
     """`71.2 of 79.6 GiB VRAM + 82.5 of 256.0 GiB RAM`."""
-    vram = f"{_of(needs.vram_mib, needs.vram_total_mib)} VRAM + " if needs.vram_mib else ""
-    return f"{vram}{_of(needs.ram_mib, needs.ram_total_mib)} RAM"
+    vram = f"{of_total(needs.vram_mib, needs.vram_total_mib)} VRAM + " if needs.vram_mib else ""
+    return f"{vram}{of_total(needs.ram_mib, needs.ram_total_mib)} RAM"
 
 
-def _of(mib: float, total_mib: float) -> str:
-    return f"{mib / 1024:.1f} of {size(total_mib * 2**20)}"
+def of_total(mib: float, total_mib: float) -> str:
+    """`71.2 of 79.6 GiB`, whatever the sizes: one unit for both."""
+    return f"{mib / 1024:,.1f} of {total_mib / 1024:,.1f} GiB"

@@ -183,7 +183,8 @@ class ExchangeView:
 
 def _thinking(answer: Answer) -> str:
     """`thinking… 1,204 tokens, 48 s`, and when it has ended `thought 1,204 tokens in 2 min`."""
-    tokens = f" {answer.thinking_tokens:,} tokens" if answer.thinking_tokens else ""
+    count = answer.thinking_tokens
+    tokens = f" {count:,} token{'s' * (count != 1)}" if count else ""
     seconds = answer.thinking_s
     if answer.state == "thinking":
         return f"thinking…{tokens}" + (f", {duration(seconds)}" if seconds is not None else "")
