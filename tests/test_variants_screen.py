@@ -289,7 +289,7 @@ async def test_the_details_of_the_model_that_runs_offer_no_start(monkeypatch: py
     app = Listening(paths)
     async with opened(app) as pilot:
         catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
-        app.push_screen(models.ModelsScreen(catalog, MINE, paths, lambda: running))
+        app.push_screen(models.ModelsScreen(catalog, MINE, paths, lambda: running))  # shown before its table is there
         await until(pilot, lambda: isinstance(app.screen, models.ModelsScreen) and "It runs now." in app.detail())
         app.to("demo")
         await until(pilot, lambda: "Enter starts it." in app.detail())

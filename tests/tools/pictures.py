@@ -32,6 +32,7 @@ from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.screens.overlays import PanelScreen
 from r1tui.tui.widgets.prompt import Prompt
 from tests import sparse_r1, tiny_r1
+from tests.instruments_rig import shown
 from tests.screen_rig import ANSWER, THINKING
 from tests.tools.played_card import played_card
 from tests.tools.small_svg import small_svg
@@ -83,9 +84,11 @@ async def take(paths: Paths, config: Config, theme: str, size: tuple[int, int], 
         await stop(answer)
         await pilot.press("ctrl+n")
         answer = await ask()
-        await until(pilot, lambda: len(answer.content.text) > 0.3 * len(ANSWER))
         await pilot.press("alt+x")  # the notice of the other chat's end
-        await pilot.pause(1.0)  # the instruments see it too
+        await until(
+            pilot,
+            lambda: len(answer.content.text) > 0.6 * len(ANSWER) and "answering" in shown(app.chat.instruments),
+        )
         save("chat")
         await pilot.press("ctrl+o")
         await until(pilot, lambda: isinstance(app.screen, PanelScreen))

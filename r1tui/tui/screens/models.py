@@ -200,8 +200,8 @@ class ModelsScreen(TableScreen[Variant]):
 
     @property
     def _is_open(self) -> bool:
-        """True if the list is there to be changed; one that is being closed has lost its table already."""
-        return self.is_attached and self in self.app.screen_stack
+        """True if the list is there to be changed: its table comes after the screen, and goes before it."""
+        return self.is_attached and self in self.app.screen_stack and self.query_one_optional(DataTable) is not None
 
     def _look_again(self) -> None:
         if self._is_open:

@@ -387,7 +387,7 @@ def _plan_facts(plan: PlanSummary) -> list[tuple[str, str]]:
 
 
 def _server_facts(status: Status) -> list[tuple[str, str]]:
-    pids = [f"{pid} {name}" for pid, name in ((status.pid, "server"), (status.supervisor_pid, "supervisor")) if pid]
+    pids = [f"{name}{pid}" for pid, name in ((status.pid, ""), (status.supervisor_pid, "supervisor ")) if pid]
     return [
         ("processes", ", ".join(pids)),
         ("model file", status.model or ""),
