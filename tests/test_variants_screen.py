@@ -117,7 +117,7 @@ async def test_advice_and_keys_heed_a_cursor_that_moved_just_now(
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
         screen, catalog = await welcome(app, pilot), app.services.models.catalog
-        await until(pilot, lambda: app.rows()[0].startswith("-"))  # all are looked at
+        await until(pilot, lambda: "".join(app.rows()[:1]).startswith("-"))  # all are looked at
         await to_model(app, pilot, "mine")  # the screen has no event of it yet
         screen._tell_advice("This machine", Recommendation(catalog.find("llama-8b"), "It fits."))
         assert screen.check_action("ask_hub", ())
@@ -134,7 +134,7 @@ async def test_advice_leaves_a_cursor_that_came_back_to_the_first_model(
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
         screen = await welcome(app, pilot)
-        await until(pilot, lambda: app.rows()[0].startswith("-"))  # all are looked at
+        await until(pilot, lambda: "".join(app.rows()[:1]).startswith("-"))  # all are looked at
         first, row = app.detail(), screen.cursor
         await pilot.press("down")
         await until(pilot, lambda: app.detail() != first)
@@ -289,7 +289,7 @@ async def test_the_details_of_the_model_that_runs_offer_no_start(monkeypatch: py
     app = Listening(paths)
     async with opened(app) as pilot:
         catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
-        app.push_screen(models.ModelsScreen(catalog, MINE, paths, lambda: running))  # shown before its table is there
+        await app.push_screen(models.ModelsScreen(catalog, MINE, paths, lambda: running))
         await until(pilot, lambda: isinstance(app.screen, models.ModelsScreen) and "It runs now." in app.detail())
         app.to("demo")
         await until(pilot, lambda: "Enter starts it." in app.detail())

@@ -81,7 +81,8 @@ class TableScreen(Dialog[ScreenResultType]):
 
     def on_resize(self) -> None:
         rows = self.size.height - BESIDE_TABLE - self.SAID_ROWS - self._heading_rows
-        self.query_one(DataTable).styles.max_height = max(3, rows)
+        if (table := self.query_one_optional(DataTable)) is not None:
+            table.styles.max_height = max(3, rows)
 
     def _say(self, lines: Iterable[str]) -> None:
         self.query_one(Label).update(Content("\n".join(map(one_line, lines))))
