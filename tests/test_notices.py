@@ -13,6 +13,7 @@ from r1tui.system.paths import Paths
 from r1tui.tui import notices as notices_module
 from r1tui.tui.app import R1App
 from r1tui.tui.notices import KEPT, LONGEST_S, SHORTEST_S, Notices
+from r1tui.tui.noticing import LONGEST_CHARS
 from r1tui.tui.questions import STOP_FOREIGN
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.log import LogScreen
@@ -205,6 +206,41 @@ async def test_the_log_and_the_notices_take_turns(tmp_path: Path) -> None:
         for shown in ("a line", "A notice.", "a line"):
             await until(pilot, lambda shown=shown: [row.text.endswith(shown) for row in view.lines] == [True])  # type: ignore[misc]
             await pilot.press("n")
+
+
+async def test_a_notice_that_comes_while_the_log_is_shown_leaves_the_log_there(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    app.paths.logs.mkdir(parents=True)
+    app.paths.server_log.write_text("a line\n")
+    async with opened(app) as pilot:
+        await app.push_screen(LogScreen(app.paths.server_log))
+        view = app.screen.query_one(LogView)
+        await until(pilot, lambda: [row.text for row in view.lines] == ["a line"])
+        app.notify("Here.")
+        await says(app, pilot, "Here.")
+        assert [row.text for row in view.lines] == ["a line"]
+
+
+async def test_many_at_once_are_shown_once_and_of_a_huge_one_the_beginning_is_kept(tmp_path: Path) -> None:
+    class Counts(StillApp):
+        n_shown = 0
+
+        def _refresh_notifications(self) -> None:
+            self.n_shown += 1
+            super()._refresh_notifications()
+
+    app = Counts(tmp_path)
+    async with opened(app) as pilot:
+        before = app.n_shown
+        for number in range(1000):
+            app.notify(f"Number {number}.", severity="error")
+        await says(app, pilot, "Number 999.")
+        assert app.n_shown - before < 10
+        app.show_error(R1tuiError("word " * 100_000))
+        await says(app, pilot, "word word")
+        text = app.notices.kept[-1].text
+        assert len(text) < 2 * LONGEST_CHARS
+        assert text.endswith("… (500,001 characters)")
 
 
 @sizes

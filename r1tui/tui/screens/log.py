@@ -87,8 +87,7 @@ class LogScreen(Guarded, SearchScreen[None]):
 
     def on_resize(self) -> None:
         """Wrap the notices anew."""
-        if self.shows_notices:
-            self.call_after_refresh(self.show_notices)  # when the view has its new width
+        self.call_after_refresh(self.show_notices)  # when the view has its new width
 
     @work(name="The log", thread=True)
     def _follow(self, path: Path) -> None:
@@ -138,6 +137,8 @@ class LogScreen(Guarded, SearchScreen[None]):
 
     def show_notices(self) -> None:
         """Show the notices that there are now, if they are what is shown."""
+        if not self.shows_notices:
+            return
         view = self.query_one(LogView)
         rows, wanted = notice_lines(reversed(list(self._notices)), view.columns), Lines()
         wanted.want(LEVELS[self._level][1], self._wanted)

@@ -59,9 +59,10 @@ def notice_lines(notices: Iterable[ScreenNotice], width: int) -> list[Line]:
     for notice in notices:
         start = f"{strftime('%H:%M:%S', localtime(notice.told_s))}  {SIGNS[notice.severity]} {notice.severity:<11}  "
         wrapped = Content(" ".join(notice.text.split())).wrap(max(width - len(start), MIN_COLUMNS))
+        folded = f"{start}{notice.text}".casefold()
         for number, row in enumerate(wrapped):
             text = f"{' ' * len(start) if number else start}{row.plain.rstrip()}"
-            rows.append(Line(len(rows), text, f"{start}{notice.text}".casefold(), notice.severity, cell_len(text)))
+            rows.append(Line(len(rows), text, folded, notice.severity, cell_len(text)))
     return rows
 
 
