@@ -215,6 +215,11 @@ def test_a_machine_of_which_only_sizes_are_known_gets_the_wider_band_and_says_so
     assert any("a guess: the speed of CUDA0 and RAM" in reason for reason in made.reasons)
 
 
+@pytest.mark.parametrize("used", [0, 10**6])
+def test_a_file_with_an_impossible_number_of_experts_in_use_has_a_plan_all_the_same(mla: Header, used: int) -> None:
+    assert make_plan(replace(mla, n_experts_used=used), PlanRequest(512 * GIB, 512 * GIB, 8, devices=(CARD,))).fits
+
+
 def test_what_cannot_run_has_no_speed(mla: Header) -> None:
     assert plan(mla, ram_gib=0).summary().tps == NO_SPEED
 

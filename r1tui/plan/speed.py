@@ -111,7 +111,8 @@ class _Work:
         self._host = _host_of(request)
         self._reads = model.reads(layout)
         self._usage = model.measure(layout)
-        self._in_use = header.n_experts_used / header.n_experts if header.n_experts else 1.0
+        used = min(max(header.n_experts_used, 1), header.n_experts)  # a file may say anything
+        self._in_use = used / header.n_experts if header.n_experts else 1.0
         places = place(header.n_layers, layout.n_gpu_layers, layout.split)[:-1]
         whole = places.count(ON_HOST)
         held = sum(1 for layer in range(layout.n_cpu_moe) if model.experts_bytes[layer] and places[layer] != ON_HOST)
