@@ -20,6 +20,7 @@ from r1tui.events import FileProgress, FilesProgress, LogLine, Notice, Progress,
 from r1tui.listing.overview import ModelEntry
 from r1tui.messages import DevicePlan, PlanSummary, Status
 from r1tui.system.paths import Paths
+from r1tui.tui.app import LEAST_COLUMNS
 from r1tui.tui.messages import AnswerWaits, DownloadReported, ServerChanged, StageReported
 from r1tui.tui.questions import Choice
 from r1tui.tui.screens import models
@@ -27,9 +28,11 @@ from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.download import DownloadScreen
 from r1tui.tui.screens.log import LogScreen
 from r1tui.tui.screens.models import ModelsScreen
+from r1tui.tui.screens.overlays import ThemeScreen
 from tests.ptys import Terminal
 from tests.screen_rig import DOWNLOAD, ENTRIES, SHARD, STATUS, StillApp
 from tests.transcript_rig import past
+from tests.tui_rig import opened, until
 
 EVIL = (
     "\x1b[31;5mred\x1b]0;title\x07\x1b]52;c;RVZJTA==\x07\x9b5m\x00[bold]b[/bold] "
@@ -176,3 +179,20 @@ def test_nothing_of_foreign_text_commands_the_terminal(paths: Paths) -> None:
         "\u202e".encode(),
     ):
         assert command not in shown
+
+
+@pytest.mark.parametrize("name", ["quit", "theme", "palette", "files"])
+async def test_a_terminal_of_any_width_ends_nothing(tmp_path: Path, name: str) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        match name:
+            case "quit":
+                await app.push_screen(AskScreen("A question?", [Choice("a", "an answer", "A long answer.")]))
+            case "theme":
+                await app.push_screen(ThemeScreen())
+            case _:
+                await pilot.press("ctrl+p" if name == "palette" else "@")
+        for width in (*range(15, 0, -1), 120):
+            await pilot.resize_terminal(width, 24)
+            await until(pilot, lambda width=width: app.screen.size.width == max(width, LEAST_COLUMNS))  # type: ignore[misc]
+            await pilot.pause()

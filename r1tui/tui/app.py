@@ -45,6 +45,8 @@ SAMPLE_S = 1.0
 QUITTING, STARTING = "Quitting", "The start"
 LATER = ("r1tui.tui.services.shared", "r1tui.tui.screens.chat_parts")
 """What takes long to import; the first screen needs none of it."""
+LEAST_COLUMNS = 16
+"""A terminal that is narrower counts as this wide: Textual's lists fail where no column is left for a word."""
 LAST_WORDS_S = 3.0
 """Longest wait for the end of a stopped answer."""
 SETTLED_S = 1.5
@@ -131,6 +133,9 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
 
     async def on_event(self, event: events.Event) -> None:
         """As Textual's. The prompt takes text as soon as it shows; other input, and what follows it, waits."""
+        if isinstance(event, events.Resize) and event.size.width < LEAST_COLUMNS:
+            size = event.size.with_width(LEAST_COLUMNS)
+            event = events.Resize(size, size)
         if isinstance(event, events.InputEvent | events.Paste):
             is_text = isinstance(event, events.Key) and event.is_printable
             await (self.chat.opened if is_text else self._is_whole).wait()
