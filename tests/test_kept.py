@@ -42,6 +42,8 @@ def test_a_file_is_known_by_its_path_and_one_of_the_config_by_its_name(paths: Pa
     keep(catalog.find("long"), ModelSettings(ctx_size=4096), config, paths)
     assert find_kept(catalog.find("short"), config, paths) == find_kept(variant_of_file(file), config, paths) == AUTO
     keep(variant_of_file(file), ModelSettings(ctx_size=512), config, paths)
+    namesake = Variant("long", file=file.with_name("long.gguf"))
+    assert find_kept(namesake, config, paths) == AUTO
     listed_elsewhere = Variant("ollama's name", file=file)
     assert find_kept(listed_elsewhere, config, paths).ctx_size == 512
 

@@ -106,6 +106,13 @@ async def test_the_wanted_model_comes_up_and_another_takes_its_place(
         assert not view.asked_of
 
 
+def test_a_model_of_another_program_keeps_its_name_when_it_is_restarted(paths: Paths) -> None:
+    file = Path("/models/sha256-1234")
+    running = LocalModels(paths, Config()).running(Status(state="ready", variant="llama3:8b", model=str(file)))
+    assert running is not None
+    assert (running.name, running.file) == ("llama3:8b", file)
+
+
 @pytest.mark.parametrize("agrees", [False, True])
 async def test_a_model_that_comes_up_by_itself_is_cancelled_when_the_user_agrees(
     paths: Paths, config: Config, tmp_path: Path, *, agrees: bool

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -215,6 +216,8 @@ def test_the_answer_names_all_cards_together() -> None:
 
 
 async def test_without_a_server_the_settings_are_kept_for_the_next_start(settings: Config, paths: Paths) -> None:
+    elsewhere = ModelSettings(n_gpu_layers=5)  # of a machine that shares the folder and has a GPU
+    keep(load_catalog(settings).find("tiny"), elsewhere, settings, paths)
     app = screen_with(settings, paths)
     async with opened(app) as pilot:
         await ready(app, pilot, "tiny")
@@ -225,15 +228,40 @@ async def test_without_a_server_the_settings_are_kept_for_the_next_start(setting
         assert str(button.label) == "Keep for the next start"
         page.query_one("#cache_type_k", Switch).focus()
         await pilot.press("right", "right")
-        await planned(page, pilot, ModelSettings(cache_type_k="f16"))
+        await planned(page, pilot, ModelSettings(cache_type_k="f16").over(elsewhere))
         page.query_one("#ctx_size", Input).value = "512"
-        await planned(page, pilot, ModelSettings(ctx_size=512, cache_type_k="f16"))
+        await planned(page, pilot, wanted := ModelSettings(ctx_size=512, cache_type_k="f16").over(elsewhere))
         await pilot.click(button)
         await until(pilot, lambda: app.screen is app.chat)
-        assert kept(settings, paths) == ModelSettings(ctx_size=512, cache_type_k="f16")
+        assert kept(settings, paths) == wanted
         assert not app.services.monitor.refresh().running
         await pilot.press("ctrl+r")
         await runs_with(app, pilot, 512)
+
+
+async def test_what_is_changed_before_the_kept_settings_are_read_leaves_the_others(
+    settings: Config, paths: Paths, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_two_types = {"tiny": VariantSettings(file=str(tiny_r1(mla=False)))}
+    settings = msgspec.structs.replace(settings, variants=with_two_types)
+    paths.config_file.write_bytes(msgspec.json.encode(settings))
+    keep(load_catalog(settings).find("tiny"), ModelSettings(threads=1, cache_type_v="q8_0"), settings, paths)
+    is_free, begin = threading.Event(), Trial.begin
+
+    def slow(*given: Any) -> Trial:
+        is_free.wait(60)
+        return begin(*given)
+
+    monkeypatch.setattr(Trial, "begin", slow)
+    app = screen_with(settings, paths)
+    async with opened(app) as pilot:
+        await ready(app, pilot, "tiny")
+        await pilot.press("ctrl+s", "pagedown")
+        page = app.screen.query_one(ModelPage)
+        page.query_one("#cache_type_k", Switch).focus()
+        await pilot.press("right", "right")
+        is_free.set()
+        await planned(page, pilot, ModelSettings(threads=1, cache_type_k="f16", cache_type_v="q8_0"))
 
 
 async def test_the_newest_change_is_the_one_that_is_answered(
@@ -273,7 +301,7 @@ async def test_the_engine_s_own_figures_follow_the_formulas(settings: Config, pa
     keep(variant, ModelSettings(ctx_size=512), settings, paths)
     trials = Trials(variant, with_devices, paths)
     assert await trials.begin(Status()) == ModelSettings(ctx_size=512)
-    limits = trials.trial.limits()
+    limits = trials.trial.limits
     wanted = ModelSettings(ctx_size=1024, n_gpu_layers=limits["n_gpu_layers"].high, n_cpu_moe=1)
     plans = [made async for made in trials.plans(wanted)]
     assert [made.source for made in plans] == ["estimate", "engine"]

@@ -14,7 +14,7 @@ from r1tui.messages import PlanSummary
 from r1tui.plan import PlanRequest
 from r1tui.system.files import read_json, read_json_if_any, write_json
 from r1tui.system.locks import locked
-from r1tui.system.paths import Paths, private_folder
+from r1tui.system.paths import Paths, expand, private_folder
 
 VERSION = 1
 """Of the file; raised when an older r1tui could misread it."""
@@ -106,4 +106,6 @@ def keep(variant: Variant, settings: ModelSettings, config: Config, paths: Paths
 
 def _key(variant: Variant, config: Config) -> str:
     """The model's name in the catalog; for a file that has none there, its path."""
-    return variant.name if variant.file is None or variant.name in config.variants else str(variant.file)
+    named = config.variants.get(variant.name)
+    has_name = variant.file is None or (named is not None and named.file and expand(named.file) == variant.file)
+    return variant.name if has_name else str(variant.file)

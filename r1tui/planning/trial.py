@@ -1,6 +1,7 @@
 """A model with all that its plan needs but its settings, which are tried one after the other."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from r1tui.catalog.variants import Variant
@@ -56,6 +57,7 @@ class Trial:
         request = replace(request_here(config, paths, engine, held), history=history)
         return cls(variant, subject, request, config, paths, engine, held)
 
+    @cached_property
     def limits(self) -> dict[str, Limits]:
         """The values that each setting in numbers may have; none where it would change nothing."""
         header, limits = self.subject.header, {}

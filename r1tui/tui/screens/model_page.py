@@ -18,6 +18,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import Speed
 from r1tui.plan import Plan
 from r1tui.planning.kept import LABELS, ModelSettings, differences, shown
+from r1tui.planning.trial import Limits
 from r1tui.text import rough
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.controllers.models import ModelController
@@ -135,9 +136,8 @@ class ModelPage(Guarded, Vertical):
         try:
             kept = await trials.begin(self._models.server)
             self._show({key: getattr(kept, key) for key in LABELS if key not in self._touched})
-            limits = trials.trial.limits()
             for key in NUMBERS:
-                self.query_exactly_one(f"#{key}").disabled = key not in limits
+                self.query_exactly_one(f"#{key}").disabled = key not in trials.trial.limits
             self.query_exactly_one("#cache_type_v").disabled = trials.trial.has_one_cache_type
             self._has_begun = True
             self._changed()
@@ -164,7 +164,7 @@ class ModelPage(Guarded, Vertical):
     @on(Switch.Turned)
     def _turned(self, event: Switch.Turned) -> None:
         event.stop()
-        self._touched |= CACHES.keys()
+        self._touched.add(event.switch.id or "")
         self._changed()
 
     def _changed(self) -> None:
@@ -183,32 +183,31 @@ class ModelPage(Guarded, Vertical):
             self.run_worker(self._plan(settings), name="Planning", group="plan", exclusive=True)
 
     def _settings(self) -> ModelSettings:
-        """What the fields say; what is wrong is noted and left out."""
+        """What the fields say; what is wrong is noted and left out, and what counts on other machines alone stays."""
         values: dict[str, Any] = {key: self.query_one(f"#{key}", Switch).value for key in CACHES}
         self._wrong.clear()
         for key in NUMBERS:
             field = self.query_one(f"#{key}", Input)
             text = field.value.strip().replace(",", "")
             limits = self._limits(key)
-            if not text or limits is None:
-                continue
-            if text.isascii() and text.isdecimal() and limits.low <= int(text) <= limits.high:
-                values[key] = int(text)
-            else:
+            number = int(text) if text.isascii() and text.isdecimal() else None
+            if number is not None and (limits is None or limits.low <= number <= limits.high):
+                values[key] = number
+            elif text and limits is not None:
                 self._wrong[key] = f"Allowed: {self._help(key)}"
         if self.query_exactly_one("#cache_type_v").disabled:
             values["cache_type_v"] = None
         return ModelSettings(**values)
 
-    def _limits(self, key: str) -> Any:
-        return self._trials.trial.limits().get(key) if self._trials is not None else None
+    def _limits(self, key: str) -> Limits | None:
+        return self._trials.trial.limits.get(key) if self._trials is not None else None
 
     def _help(self, key: str) -> str:
-        if self.query_exactly_one(f"#{key}").disabled:
-            return UNCHANGEABLE[key]
-        if key in CACHES:
-            return in_keys("<switch.change> changes it", self.app)
         limits = self._limits(key)
+        if self.query_exactly_one(f"#{key}").disabled or (limits is None and key in NUMBERS):
+            return UNCHANGEABLE[key]
+        if limits is None:
+            return in_keys("<switch.change> changes it", self.app)
         return f"{limits.low:,} to {limits.high:,} {NUMBERS[key].unit}".strip()
 
     async def _plan(self, settings: ModelSettings) -> None:

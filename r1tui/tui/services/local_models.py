@@ -43,7 +43,7 @@ class LocalModels:
             if name.startswith("hf:") or not ("/" in name or ".gguf" in name.casefold()):
                 return self.catalog.find(name)
         file = Path(status.model) if status.model else None
-        return Variant(name=file.stem, title=str(file), file=file) if file is not None else None
+        return Variant(name=name or file.stem, title=str(file), file=file) if file is not None else None
 
     def is_here(self, variant: Variant) -> bool:
         """True when all of it is on this machine."""

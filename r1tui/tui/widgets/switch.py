@@ -1,7 +1,7 @@
 """A field with a few values, one of which is shown."""
 
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from textual.content import Content
 from textual.message import Message
@@ -22,7 +22,11 @@ class Switch(Static, Generic[T], can_focus=True):
     BINDINGS = bindings_of("switch")
 
     class Turned(Message):
-        """Another value is chosen."""
+        """Another value of a switch is chosen."""
+
+        def __init__(self, switch: "Switch[Any]") -> None:
+            super().__init__()
+            self.switch = switch
 
     def __init__(self, values: Mapping[T, str], value: T, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -40,4 +44,4 @@ class Switch(Static, Generic[T], can_focus=True):
     def action_turn(self, step: int) -> None:
         values = list(self._values)
         self.show(values[(values.index(self.value) + step) % len(values)])
-        self.post_message(self.Turned())
+        self.post_message(self.Turned(self))
