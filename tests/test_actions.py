@@ -16,7 +16,7 @@ from r1tui.messages import Status
 from r1tui.tui.app import R1App
 from r1tui.tui.commands import COMMANDS, SHARED, Command, of_context
 from r1tui.tui.controllers.answers import Receiving
-from r1tui.tui.keymap import clashes, keys_in, spelled
+from r1tui.tui.keymap import GIVES_WAY, clashes, keys_in, spelled
 from r1tui.tui.palette import ActionsProvider, actions
 from r1tui.tui.screens.overlays import KeysScreen, PanelScreen
 from r1tui.tui.widgets.prompt import Prompt
@@ -27,8 +27,6 @@ from tests.tui_rig import notices, opened, until
 
 SWALLOWED = re.compile(r"ctrl\+(shift\+|[abhim]$|space|tab)|shift\+f|super|hyper")
 """Sent as another key or not at all, or the prefixes of screen and tmux."""
-FOR_THE_WINDOW = "f11"
-"""Many terminals go full screen by it."""
 
 
 KEYS = {
@@ -321,7 +319,7 @@ def test_no_key_is_one_that_a_terminal_swallows() -> None:
         keys = keys_in(command.keys)
         for key in keys:
             assert not SWALLOWED.search(key), f"{command.id}: {key}"
-        assert list(keys) != [FOR_THE_WINDOW]
+        assert list(keys) != [GIVES_WAY]
 
 
 @pytest.mark.parametrize(

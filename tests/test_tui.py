@@ -307,7 +307,7 @@ def test_keys_that_mean_nothing_or_two_things_are_found(keys: dict[str, str], sa
 
 def test_a_key_that_no_terminal_sends_does_not_take_the_place_of_the_one_that_works() -> None:
     own = keymap(UiSettings(keys={"chat.stop": "ctrl-x", "chat.log": "f33, f11", "chat.new": ""}))
-    assert own == {"chat.log": "f11", "chat.new": ""}
+    assert own == {"chat.log": "f11", "chat.new": "", "chat.processes": "alt+g", "processes.back": "escape,q,alt+g"}
     assert keys_of(COMMANDS["chat.stop"], own) == "Esc"
 
 

@@ -16,11 +16,14 @@ MODIFIERS = ("ctrl", "alt", "shift", "super", "hyper", "meta")
 OTHER_NAMES = {"control": "ctrl", "esc": "escape", "return": "enter", "del": "delete", "ins": "insert",
                "pgup": "pageup", "page_up": "pageup", "pgdn": "pagedown", "page_down": "pagedown"}  # fmt: skip
 """How other programs call a key, and how Textual does."""
+GIVES_WAY = "f11"
+"""Many terminals go full screen by it: it is a second key only, and the user may give it to another command."""
 
 
 def keymap(settings: UiSettings) -> dict[str, str]:
     """Other keys than the default ones, by the ids of their commands; names that no key has are left out."""
     given = {} if settings.vim else {one.id: _without_letters(one.keys) for one in of_context("transcript")}
+    given |= _given_way(settings.keys)
     usable = {name: ",".join(filter(is_key, keys_in(keys))) for name, keys in settings.keys.items()}
     return given | {name: keys for name, keys in usable.items() if keys or not keys_in(settings.keys[name])}
 
@@ -94,6 +97,7 @@ def complaints(own: Mapping[str, str]) -> Iterator[str]:
 
 def clashes(own: Mapping[str, str]) -> Iterator[tuple[str, Command, Command]]:
     """Each key that two commands have in one place, and the two. Those that share one by default take turns."""
+    own = {**_given_way(own), **own}
     focused = {screen for screens in FOCUSED_ON.values() for screen in screens}
     for context in dict.fromkeys(command.context for command in COMMANDS.values()):
         if context in focused:
@@ -106,6 +110,14 @@ def clashes(own: Mapping[str, str]) -> Iterator[tuple[str, Command, Command]]:
                         owner = owners.setdefault(key, command)
                         if owner is not command:
                             yield key, owner, command
+
+
+def _given_way(own: Mapping[str, str]) -> dict[str, str]:
+    """The keys of the commands that lose one to the user's."""
+    if not any(GIVES_WAY in keys_in(keys) for keys in own.values()):
+        return {}
+    losing = [command for command in COMMANDS.values() if GIVES_WAY in keys_in(command.keys)]
+    return {one.id: ",".join(key for key in keys_in(one.keys) if key != GIVES_WAY) for one in losing}
 
 
 def keys_in(keys: str) -> list[str]:
