@@ -39,6 +39,7 @@ FIXED = {
     "Enter accepts, <",
     "Enter inserts it · prompts: in the config",
     "Enter chooses the model for the next questions",
+    "Cleared. Ctrl+Z brings it back.",  # Textual's in a text area
 }
 SOURCES = sorted(Path(r1tui.tui.__file__).parent.rglob("*.py"))
 

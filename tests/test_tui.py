@@ -36,7 +36,7 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, notices, opened, 
 __all__ = ["config"]
 
 SCREENS = (
-    "ask", "download", "figures", "keys", "line", "log", "panel", "prompts", "sampling", "save", "server_models",
+    "ask", "download", "figures", "keys", "line", "log", "processes", "panel", "prompts", "sampling", "save", "server_models",
     "theme",
 )  # fmt: skip
 BACK = ["select.leave", *(f"{screen}.back" for screen in (*SCREENS, "variants", "conversations"))]
@@ -99,11 +99,11 @@ async def test_keys_switch_models_and_the_conversation_stays(paths: Paths, confi
         await pilot.press("enter")
         await ready(app, pilot, "first")
         first = await ask(app, pilot, "who?")
-        await until(pilot, lambda: first.state == "done")
+        await until(pilot, lambda: first.state == "done" and not app.services.session.answering)
         await pilot.press("f4")
         await ready(app, pilot, "second")
         second = await ask(app, pilot, "and now?")
-        await until(pilot, lambda: second.state == "done")
+        await until(pilot, lambda: second.state == "done" and not app.services.session.answering)
         assert [answer.content.text for answer in answers(app)] == ["I am the first.", "I am the second."]
         await pilot.press("f3")
         await ready(app, pilot, "first")
@@ -392,5 +392,5 @@ async def test_a_launch_with_much_to_say_leaves_the_prompt_on_the_screen(tmp_pat
         app.chat.post_message(StageReported(StageFailed("model", "Why it failed. " * 20, "What helps. " * 20)))
         await until(pilot, lambda: "✗ model" in "".join(str(row) for row in app.chat.widgets.stages.rows(58, 9)))
         app.draw_all()
-        await until(pilot, lambda: app.chat.widgets.stages.size.height > 8)
+        await until(pilot, lambda: app.chat.widgets.stages.size.height == 8)  # and the rule below
         assert app.chat.query_one(Prompt).region.bottom == 15
