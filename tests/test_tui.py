@@ -36,8 +36,8 @@ from tests.tui_rig import ANSWER, THINK, answers, ask, config, notices, opened, 
 __all__ = ["config"]
 
 SCREENS = (
-    "ask", "download", "figures", "keys", "line", "log", "processes", "panel", "prompts", "sampling", "save", "server_models",
-    "theme",
+    "ask", "download", "figures", "keys", "line", "log", "processes", "panel", "prompts", "sampling", "save",
+    "server_models", "theme",
 )  # fmt: skip
 BACK = ["select.leave", *(f"{screen}.back" for screen in (*SCREENS, "variants", "conversations"))]
 

@@ -57,7 +57,8 @@ async def to_model(app: R1App, pilot: Pilot[None], name: str) -> None:
     """The cursor of the list of models on one of them, once it is listed."""
 
     def is_listed() -> bool:
-        return isinstance(app.screen, ModelsScreen) and name in app.screen.query_one(DataTable).rows
+        tables = app.screen.query(DataTable) if isinstance(app.screen, ModelsScreen) else ()
+        return any(name in table.rows for table in tables)
 
     await until(pilot, is_listed)
     table = app.screen.query_one(DataTable)
@@ -68,7 +69,7 @@ async def to_model(app: R1App, pilot: Pilot[None], name: str) -> None:
 async def opened(app: R1App, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
     """The app, once its chat is there."""
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.chat.is_complete)
+        await until(pilot, lambda: app.chat.is_complete and app.is_whole)
         yield pilot
 
 

@@ -91,11 +91,16 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
         """True if the server is r1tui's own; the log of somebody else's is not on this machine."""
         self._model_name = model_name
         self._leaving = False
-        self._is_whole = asyncio.Event()
+        self._whole = asyncio.Event()
         """Set when all is there, or never will be."""
         self.failure: FatalError | None = None
         """The unexpected error that ended the screen."""
         self.choose_theme()
+
+    @property
+    def is_whole(self) -> bool:
+        """True once all that is there from the start is there."""
+        return self._whole.is_set()
 
     def get_default_screen(self) -> Screen[None]:
         return self.chat
@@ -138,14 +143,14 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
             event = events.Resize(size, size)
         if isinstance(event, events.InputEvent | events.Paste):
             is_text = isinstance(event, events.Key) and event.is_printable
-            await (self.chat.opened if is_text else self._is_whole).wait()
+            await (self.chat.opened if is_text else self._whole).wait()
         await super().on_event(event)
 
     async def _complete(self) -> None:
         try:
             await self._start()
         finally:
-            self._is_whole.set()
+            self._whole.set()
 
     async def _start(self) -> None:
         """Start everything that the first screen does not need."""

@@ -326,7 +326,8 @@ class WelcomeScreen(ModelsScreen):
         self.query_one("WelcomeScreen > Vertical").border_title = "Welcome to r1tui"
 
     def on_resize(self) -> None:
-        self.query_one("#welcome").display = self._heading_rows > 0
+        for welcome in self.query("#welcome"):  # none while it closes
+            welcome.display = self._heading_rows > 0
 
     @property
     def _heading_rows(self) -> int:
