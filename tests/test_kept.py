@@ -58,9 +58,10 @@ def test_a_file_that_cannot_be_understood_is_set_aside_and_told(paths: Paths, co
     assert find_kept(R1, CONFIG, paths).threads == 1
 
 
-def test_the_file_of_a_newer_r1tui_is_neither_misread_nor_overwritten(paths: Paths) -> None:
+@pytest.mark.parametrize("models", [b'{"r1": {"ctx_size": 512}}', b'{"r1": {"cache_type_k": "new"}}', b"[]"])
+def test_the_file_of_a_newer_r1tui_is_neither_misread_nor_overwritten(paths: Paths, models: bytes) -> None:
     paths.model_settings.parent.mkdir(parents=True)
-    newer = b'{"version": 2, "models": {"r1": {"ctx_size": 512}}}'
+    newer = b'{"version": 2, "models": %s}' % models
     paths.model_settings.write_bytes(newer)
     assert find_kept(R1, CONFIG, paths) == AUTO
     with pytest.raises(R1tuiError, match="newer r1tui"):

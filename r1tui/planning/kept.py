@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -76,15 +77,18 @@ AUTO = ModelSettings()
 """Nothing is set."""
 
 
-class _File(msgspec.Struct, frozen=True):
+class _Version(msgspec.Struct, frozen=True):
     version: int = VERSION
+
+
+class _File(_Version, frozen=True):
     models: dict[str, ModelSettings] = {}
 
 
 def find_kept(variant: Variant, config: Config, paths: Paths) -> ModelSettings:
     """The settings that are kept for the model; none where the file cannot be used."""
-    file = read_json_if_any(paths.model_settings, _File)
-    if file is None or file.version > VERSION:
+    path = paths.model_settings
+    if _is_newer(path) or (file := read_json_if_any(path, _File)) is None:
         return AUTO
     return file.models.get(_key(variant, config), AUTO)
 
@@ -95,13 +99,19 @@ def keep(variant: Variant, settings: ModelSettings, config: Config, paths: Paths
     try:
         private_folder(path.parent)
         with locked(path.with_suffix(".lock"), "The models' settings", waiting=lambda _: None):
-            file = read_json(path, _File) or _File()
-            if file.version > VERSION:
+            if _is_newer(path):
                 raise R1tuiError(f"{path} was written by a newer r1tui.", "Use that one, or remove the file.")
+            file = read_json(path, _File) or _File()
             models = {**file.models, _key(variant, config): settings}
             write_json(path, _File(models={key: one for key, one in models.items() if one.chosen}))
     except OSError as error:
         raise os_error(error, path) from error
+
+
+def _is_newer(path: Path) -> bool:
+    """True for the file of a newer r1tui, whatever is in it."""
+    file = read_json_if_any(path, _Version)
+    return file is not None and file.version > VERSION
 
 
 def _key(variant: Variant, config: Config) -> str:
