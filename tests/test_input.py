@@ -12,6 +12,7 @@ from r1tui.config import Config
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
+from r1tui.tui.screens import chat_parts
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.overlays import PromptsScreen
 from r1tui.tui.widgets.prompt import Prompt
@@ -332,6 +333,7 @@ async def test_ctrl_c_says_how_to_leave_and_twice_clears_the_prompt_which_can_co
 ) -> None:
     app = StillApp(tmp_path)
     said: list[str] = []
+    monkeypatch.setattr(chat_parts, "CLEAR_S", 1e6)
     monkeypatch.setattr(app, "notify", lambda text, **_: said.append(text))
     async with opened(app) as pilot:
         await pilot.press("ctrl+c")

@@ -190,7 +190,7 @@ async def test_a_long_load_is_not_ended_unasked(
 
 async def test_an_answer_is_not_ended_unasked(settings: Config, paths: Paths, tiny_r1: TinyModel) -> None:
     endless = {"tiny": VariantSettings(file=str(tiny_r1(loop=True)))}
-    settings = msgspec.structs.replace(settings, variants=endless, plan=PlanSettings(ctx_size=4096))
+    settings = msgspec.structs.replace(settings, variants=endless, plan=PlanSettings(ctx_size=65536))
     paths.config_file.write_bytes(msgspec.json.encode(settings))
     app = screen_with(settings, paths)
     async with opened(app) as pilot:
@@ -267,11 +267,12 @@ async def test_what_is_changed_before_the_kept_settings_are_read_leaves_the_othe
 async def test_the_newest_change_is_the_one_that_is_answered(
     settings: Config, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_free, plan = threading.Event(), Trial.by_formulas
+    has_begun, is_free, plan = threading.Event(), threading.Event(), Trial.by_formulas
     finished: list[ModelSettings] = []
 
     def slow(self: Trial, wanted: ModelSettings) -> Plan:
         if wanted.ctx_size == 512:
+            has_begun.set()
             is_free.wait(60)
         made = plan(self, wanted)
         finished.append(wanted)
@@ -284,7 +285,7 @@ async def test_the_newest_change_is_the_one_that_is_answered(
         page = await page_of(app, pilot)
         field = page.query_one("#ctx_size", Input)
         field.value = "512"
-        await pilot.pause()
+        await until(pilot, has_begun.is_set)
         field.value = "1024"
         await planned(page, pilot, ModelSettings(ctx_size=1024))
         is_free.set()

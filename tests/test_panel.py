@@ -140,6 +140,7 @@ async def test_a_key_lists_everything_that_holds_vram(tmp_path: Path, size: tupl
         named = [row.split() for row in str(list_.render()).splitlines() if "program" in row]
         assert len(named) == 40
         assert named[0] == ["[b]program-40", "1040", "10.0", "GiB"]  # the largest first
-        assert app.screen.query_one(VerticalScroll).max_scroll_y > 0
+        frame = app.screen.query_one(VerticalScroll)
+        await until(pilot, lambda: frame.max_scroll_y > 0)
         await pilot.press(key)
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))

@@ -232,6 +232,7 @@ async def test_a_screen_that_the_config_gives_a_model_leaves_another_that_runs(
 async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
     paths: Paths, config: Config, tiny_r1: TinyModel
 ) -> None:
+    config = msgspec.structs.replace(config, plan=PlanSettings(ctx_size=65536))  # full long after the test
     app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer="one two ", loop=True)))
     async with opened(app) as pilot:
         await ready(app, pilot)
