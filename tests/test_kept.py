@@ -1,5 +1,6 @@
 """Settings kept for one model: the file, what comes before what, and the commands that use, tell and drop them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,6 +108,9 @@ def test_commands_use_tell_and_drop_them(r1tui: CommandLine, paths: Paths, tiny_
     assert "--ctx-size 512" in served.stdout
     assert "With your settings for this model: context 512" in served.stderr
     assert "context 1,024" in r1tui("plan", "--model", model, "--ctx", "1024").stdout
+    keep(variant_of_file(model), ModelSettings(ctx_size=512, n_gpu_layers=1, threads=1), Config(), paths)
+    elsewhere = json.loads(r1tui("plan", "--model", model, "--vram", "24", "--ram", "64", "--json").stdout)
+    assert (elsewhere["ctx_size"], elsewhere["n_gpu_layers"], elsewhere["threads"]) == (512, 5, 0)
     forgotten = r1tui("plan", "--model", model, "--forget")
     assert forgotten.returncode == 0
     assert "your settings" not in forgotten.stdout

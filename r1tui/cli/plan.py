@@ -114,11 +114,10 @@ def plan(
     what_if = vram is not None or ram is not None
     if exact and what_if:
         raise UsageError("--exact uses the real devices.", "Remove --vram and --ram.")
-    request = for_variant(request, config, target, find_kept(target, config, context.paths), given)
+    kept = find_kept(target, config, context.paths)
+    request = for_variant(request, config, target, kept.elsewhere if what_if else kept, given)
     made, subject = _planned(target, context.paths, config, engine, request, held=held, what_if=what_if, exact=exact)
-    threads = None if what_if else config.server.threads  # the config's are this machine's
-    settings = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, threads=threads))
-    argv = server_argv(engine, target, subject.model, made, settings, paths=context.paths, header=subject.header)
+    argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:
         summary = made.summary(target.name, str(subject.model), argv)
         print_json(msgspec.to_builtins(msgspec.structs.replace(summary, cost_per_1000_tokens=cost_of(made, price))))

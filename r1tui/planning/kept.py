@@ -45,6 +45,11 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         """Those that are set."""
         return {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None}
 
+    @property
+    def elsewhere(self) -> "ModelSettings":
+        """Those that count on another machine too."""
+        return msgspec.structs.replace(self, n_gpu_layers=None, n_cpu_moe=None, threads=None)
+
     def over(self, others: "ModelSettings") -> "ModelSettings":
         """These, and the others where these say nothing."""
         return msgspec.structs.replace(others, **self.chosen)
