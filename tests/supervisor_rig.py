@@ -42,12 +42,11 @@ def spec_for(binary: Path, model: Path, paths: Paths, *extra_args: str, tcp: boo
         binary,
         capabilities_of(binary),
         model,
-        [],
+        ["--threads", "1"],  # two would wait for each other on busy cores
         server=ServerSettings(extra_args=list(extra_args)),
         sampling=SamplingSettings(),
         socket=paths.server_socket,
         tcp=address,
-        threads=1,  # two would wait for each other on busy cores
     )
     return ServerSpec(
         variant="tiny",

@@ -46,7 +46,6 @@ def composed(
     server: ServerSettings | None = None,
     sampling: SamplingSettings | None = None,
     tcp: Tcp | None = None,
-    threads: int | None = None,
     extra_args: list[str] | None = None,
     prompt_cache: Path | None = None,
 ) -> list[str]:
@@ -59,7 +58,6 @@ def composed(
         sampling=sampling or SamplingSettings(),
         socket=SOCKET,
         tcp=tcp,
-        threads=threads,
         prompt_cache=prompt_cache,
         extra_args=extra_args or [],
     )
@@ -77,25 +75,19 @@ def value(argv: list[str], flag: str) -> str:
 def test_what_the_founding_documents_ask_for() -> None:
     argv = composed(
         "--cache-type-k", "q4_0", "--ctx-size", "8192", "--n-gpu-layers", "7",
-        server=ServerSettings(threads=16, prio=2), sampling=R1_VALUES,
+        server=ServerSettings(prio=2), sampling=R1_VALUES,
     )  # fmt: skip
     assert argv == [
         "/bin/llama-server", "--model", "/models/r1.gguf", "--host", str(SOCKET), "--verbosity", "4", "--parallel", "1",
-        "--threads", "16", "--prio", "2", "--temp", "0.6", "--top-p", "0.95", "--min-p", "0.05", "--seed", "3407",
+        "--prio", "2", "--temp", "0.6", "--top-p", "0.95", "--min-p", "0.05", "--seed", "3407",
         "--cache-type-k", "q4_0", "--ctx-size", "8192", "--n-gpu-layers", "7",
     ]  # fmt: skip
 
 
 def test_defaults_that_say_nothing_are_left_out() -> None:
     argv = composed()
-    assert not {"--prio", "--device", "--rpc", "--port", "--no-ui", "--threads"} & set(argv)
+    assert not {"--prio", "--device", "--rpc", "--port", "--no-ui"} & set(argv)
     assert not {"--temp", "--top-p", "--min-p", "--top-k", "--seed", "--repeat-penalty"} & set(argv)
-
-
-def test_threads_of_the_settings_come_before_those_of_the_machine() -> None:
-    assert value(composed(threads=8), "--threads") == "8"
-    assert value(composed(threads=8, server=ServerSettings(threads=3)), "--threads") == "3"
-    assert value(composed("--threads", "5", threads=8), "--threads") == "5"
 
 
 def test_devices_and_workers() -> None:

@@ -43,7 +43,6 @@ def server_argv(
         sampling=sampling_for(config.sampling, variant, header).passed,
         socket=paths.server_socket,
         tcp=tcp,
-        threads=plan.threads,
         prompt_cache=paths.kept_prompts if config.server.kv_cache_gib else None,
         extra_args=own,
     )

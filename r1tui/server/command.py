@@ -111,19 +111,18 @@ def compose(
     sampling: SamplingSettings,
     socket: Path,
     tcp: Tcp | None = None,
-    threads: int | None = None,
     prompt_cache: Path | None = None,
     extra_args: Sequence[str] = (),
 ) -> list[str]:
     """The whole command, the binary first.
 
-    `placement` is the plan's arguments; `threads` counts when the settings name none; `prompt_cache` is the folder,
-    which must be there, for the caches of conversations that are left; `extra_args` are the variant's.
+    `placement` is the plan's arguments; `prompt_cache` is the folder, which must be there, for the caches of
+    conversations that are left; `extra_args` are the variant's.
     The plan's arguments replace ours about the same thing, the settings' extra ones both, the variant's all. Raises
     UsageError for a flag among the extra arguments that the binary does not know or that is not the user's to give,
     and R1tuiError for one that plan or settings need and this binary lacks.
     """
-    wishes = _ours(server, sampling, threads, tcp)
+    wishes = _ours(server, sampling, tcp)
     if prompt_cache is not None:
         wishes.append(Option("--slot-save-path", (str(prompt_cache),)))
     ours = [option for option in wishes if _spelled(option, capabilities) is not None]
@@ -257,10 +256,8 @@ def _address(socket: Path, tcp: Tcp | None) -> list[str]:
     return ["--host", f"{socket},{tcp.host}", "--port", str(tcp.port)]
 
 
-def _ours(server: ServerSettings, sampling: SamplingSettings, threads: int | None, tcp: Tcp | None) -> list[Option]:
+def _ours(server: ServerSettings, sampling: SamplingSettings, tcp: Tcp | None) -> list[Option]:
     options = [Option("--verbosity", ("4",)), Option("--parallel", ("1",))]  # the log shows buffer sizes from 4 on
-    if count := server.threads or threads:
-        options.append(Option("--threads", (str(count),)))
     if server.prio:
         options.append(Option("--prio", (str(server.prio),)))
     said = ((flag, getattr(sampling, key)) for key, flag in SAMPLING_FLAGS.items())
