@@ -111,6 +111,11 @@ def test_commands_use_tell_and_drop_them(r1tui: CommandLine, paths: Paths, tiny_
     keep(variant_of_file(model), ModelSettings(ctx_size=512, n_gpu_layers=1, threads=1), Config(), paths)
     elsewhere = json.loads(r1tui("plan", "--model", model, "--vram", "24", "--ram", "64", "--json").stdout)
     assert (elsewhere["ctx_size"], elsewhere["n_gpu_layers"], elsewhere["threads"]) == (512, 5, 0)
+    assert "layers on GPU 1" in r1tui("plan", "--model", model).stdout
+    assert (
+        "settings for this model: context 512, threads 1."
+        in r1tui("plan", "--model", model, "--strategy", "layers").stdout
+    )
     forgotten = r1tui("plan", "--model", model, "--forget")
     assert forgotten.returncode == 0
     assert "your settings" not in forgotten.stdout

@@ -24,7 +24,7 @@ from r1tui.planning.command import server_argv
 from r1tui.planning.corrected import plan_elsewhere, plan_here
 from r1tui.planning.devices import devices_here, imagined_devices, is_one_memory
 from r1tui.planning.held import HeldMemory
-from r1tui.planning.kept import AUTO, ModelSettings, find_kept, keep
+from r1tui.planning.kept import AUTO, PLACEMENT, ModelSettings, find_kept, keep
 from r1tui.planning.overrides import for_variant
 from r1tui.planning.request import imagined_host, request_here
 from r1tui.planning.sketched import plan_sketched, sketch_subject
@@ -114,8 +114,9 @@ def plan(
     what_if = vram is not None or ram is not None
     if exact and what_if:
         raise UsageError("--exact uses the real devices.", "Remove --vram and --ram.")
-    kept = find_kept(target, config, context.paths)
-    request = for_variant(request, config, target, kept.elsewhere if what_if else kept, given)
+    passed_over = (*PLACEMENT, "threads") if what_if else PLACEMENT if strategy is not None else ()
+    kept = find_kept(target, config, context.paths).without(*passed_over)
+    request = for_variant(request, config, target, kept, given)
     made, subject = _planned(target, context.paths, config, engine, request, held=held, what_if=what_if, exact=exact)
     argv = server_argv(engine, target, subject.model, made, config, paths=context.paths, header=subject.header)
     if as_json:

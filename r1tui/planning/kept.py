@@ -45,10 +45,9 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         """Those that are set."""
         return {key: value for key, value in msgspec.structs.asdict(self).items() if value is not None}
 
-    @property
-    def elsewhere(self) -> "ModelSettings":
-        """Those that count on another machine too."""
-        return msgspec.structs.replace(self, n_gpu_layers=None, n_cpu_moe=None, threads=None)
+    def without(self, *names: str) -> "ModelSettings":
+        """These but for those of these names."""
+        return msgspec.structs.replace(self, **dict.fromkeys(names))
 
     def over(self, others: "ModelSettings") -> "ModelSettings":
         """These, and the others where these say nothing."""
@@ -78,6 +77,8 @@ def shown(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "auto" if value is None else str(value)
 
 
+PLACEMENT = ("n_gpu_layers", "n_cpu_moe")
+"""The settings that say what goes into VRAM."""
 AUTO = ModelSettings()
 """Nothing is set."""
 

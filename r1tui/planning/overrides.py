@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-import msgspec
-
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
 from r1tui.errors import UsageError
@@ -37,12 +35,11 @@ def for_variant(
             raise UsageError(f"-ot {pattern}={where}: unknown device.", f"Devices: {', '.join([*names, 'CPU'])}.")
     arguments = (*variant.extra_args, *config.server.extra_args)
     changes = [one for one in parse_options(arguments, "extra_args") if one.subject in PLANNED]
-    counts = msgspec.structs.replace(kept, **dict.fromkeys(given.chosen))
     return replace(
         given.over(kept).apply_to(request),
         overrides=rules,
         changed_by=tuple(" ".join((one.flag, *one.values)) for one in changes),
-        kept=counts.words(),
+        kept=kept.without(*given.chosen).words(),
     )
 
 
