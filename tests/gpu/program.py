@@ -98,9 +98,7 @@ def _server(rig: Rig, what: str) -> Iterator[None]:
         answer_s = monotonic() - began_s
     status = _json(rig, "status")
     after_mib = rig.card.used_mib() - base_mib
-    promised = [
-        sum(d[k] for k in ("weights_mib", "kv_mib", "compute_mib", "pool_mib")) for d in plan.get("devices", [])
-    ]
+    promised = [sum(device[part] for part in PARTS) for device in plan.get("devices", [])]
     rig.say(
         f"   served in {load_s:.1f} s, {loaded_mib:.0f} MiB loaded, {after_mib:.0f} after the answer, "
         f"{peak.mib - base_mib:.0f} at most; promised {promised}"

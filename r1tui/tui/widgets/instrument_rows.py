@@ -354,9 +354,10 @@ def _processes(figures: Figures, ink: Ink, most: int | None) -> Group:
 def processes(figures: Figures, width: int, ink: Ink) -> list[Content]:
     """Everything that holds VRAM, one row each, below what all cards have; one row where nothing is known."""
     sample = figures.sample
-    if sample is None or sample.gpus is None or not any(gpu.processes for gpu in sample.gpus):
-        why = sample.gpus_reason if sample and sample.gpus is None else "The driver names no process on the GPUs."
-        return [Content(one_line(why or "There is no GPU that tells its processes."))]
+    if sample is None or sample.gpus is None:
+        return [Content(one_line((sample and sample.gpus_reason) or "No GPU is known yet."))]
+    if not any(gpu.processes for gpu in sample.gpus):
+        return [Content("The driver lists no GPU processes.")]
     drawn = Page(width, ink)
     for group in (_vram(figures, ink, is_wide=len(sample.gpus) == 1), _processes(figures, ink, None)):
         drawn.add(group)
