@@ -360,7 +360,7 @@ def test_every_worker_is_guarded_and_has_a_name_for_people_and_a_case_above() ->
             users = [one for one in subclasses(cls) if one.__module__.startswith("r1tui.")] or [cls]
             at_chat = "controllers" in source.parts or kind.name in ("ChatView", "Openers")  # by its screen
             assert at_chat or all(issubclass(one, Guarded) for one in users), cls
-    of_their_own = {"Quitting", "The log", "Planning", "Applying the settings"}  # tests elsewhere
+    of_their_own = {"Quitting", "The log", "The start", "Planning", "Applying the settings"}  # tests elsewhere
     assert names - {case.name for case in CASES} == of_their_own
 
 

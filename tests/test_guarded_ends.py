@@ -30,6 +30,18 @@ async def test_quitting_ends_the_screen_also_when_it_fails(app: StillApp, monkey
     assert "Quitting ended unexpectedly" in logged(app)
 
 
+async def test_a_start_that_fails_ends_the_screen_with_its_cause(
+    app: StillApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ChatScreen, "complete", fail_async)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: not app.is_running)
+    assert app.return_code == 1
+    assert app.failure is not None
+    assert app.failure.cause == "The start ended with an unexpected error (SurpriseError)."
+    assert "The start ended unexpectedly" in logged(app)
+
+
 @pytest.mark.parametrize("where", ["a handler", "a timer", "a callback", "an action of the app"])
 async def test_a_handler_that_fails_ends_the_screen_with_one_line_and_nothing_is_lost(
     where: str, app: StillApp, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -282,7 +282,8 @@ async def test_a_flood_of_log_is_capped_and_its_reader_loses_nothing(
     done.set()
     await reading
     assert older_log(paths.server_log).stat().st_mode & 0o077 == 0
-    assert sorted(path.name for path in paths.logs.iterdir()) == ["keeper.log", "server.log", "server.log.1"]
+    there = {path.name for path in paths.logs.iterdir()} - {paths.own_log.name}  # a busy machine has things to say
+    assert there == {"keeper.log", "server.log", "server.log.1"}
     assert seen == set(range(800))
     assert client.status(paths).state == "ready"
 

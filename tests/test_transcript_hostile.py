@@ -119,7 +119,7 @@ async def test_a_line_of_ten_thousand_characters_is_wrapped() -> None:
         assert max(map(cell_len, seat.lines)) <= 79
         await pilot.press("home")
         await settle(pilot, seat.transcript)
-        assert seat.lines[2] == "  " + "x" * 77
+        assert seat.lines[2] == "  " + "x" * 76
 
 
 def follows(seat: Seat) -> bool:
