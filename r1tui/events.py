@@ -166,13 +166,15 @@ def _rate(start: tuple[float, int], end: tuple[float, int]) -> float | None:
 
 
 def describe_progress(event: Progress) -> str:
-    """Progress in words: how far, how fast, how long."""
+    """Progress in words: how far, and while something is left how fast and how long."""
     if event.unit == "bytes":
         shown = size(event.done) + (f" of {size(event.total)}" if event.total else "")
         rate = f", {size(event.rate)}/s" if event.rate else ""
     else:
         shown = f"{event.done}" + (f" of {event.total} steps" if event.total else " steps")
         rate = f", {event.rate:.1f}/s" if event.rate else ""
+    if event.total is not None and event.done >= event.total:
+        return shown
     left = f", {duration(event.eta_s)} left" if event.eta_s is not None else ""
     return shown + rate + left
 

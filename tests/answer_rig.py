@@ -74,6 +74,7 @@ class View:
     def __init__(self) -> None:
         self.conversation = Conversation("c")
         self.running_model: str | None = "tiny"
+        self.is_launching = False
         self.said: list[str] = []
         self.posted: list[Message] = []
         self.given_back: list[Question] = []

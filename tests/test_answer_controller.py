@@ -81,11 +81,14 @@ async def test_nothing_is_asked_without_a_model_or_where_another_r1tui_has_the_c
     async with chat(paths) as one:
         one.view.running_model = None
         one.ask()
+        one.view.is_launching = True  # then no key starts one
+        one.ask()
         monkeypatch.setattr(one.saver, "elsewhere", lambda _: 42)
         one.ask()
-    assert [question.typed for question in one.view.given_back] == [HELLO, HELLO]
+    assert [question.typed for question in one.view.given_back] == [HELLO, HELLO, HELLO]
     assert "No model is ready yet." in one.view.said[0]
-    assert "open in another r1tui (PID 42)" in one.view.said[1]
+    assert one.view.said[1] == "The model is not ready yet. Your question is still here."
+    assert "open in another r1tui (PID 42)" in one.view.said[2]
     assert one.view.conversation.every == []
 
 

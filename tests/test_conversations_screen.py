@@ -23,6 +23,7 @@ from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.prompt import Prompt
 from tests.bare_server import SMALL, bare_server
 from tests.conftest import TinyModel
@@ -106,6 +107,7 @@ async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Liste
         screen = await listed(app, pilot, *ALL)
         await pilot.press("slash", *"can fl")
         await until(pilot, lambda: names(app) == ["Why birds?"])
+        assert "Search" not in screen.query_one(KeyLine).render_line(0).text  # its key is typed here
         assert "Birds can fly." in str(screen.query_one(DataTable).get_row_at(0)[0])
         await pilot.press(*"x(")
         await until(pilot, lambda: names(app) == [])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from r1tui.events import Content, Finished, Progress, PromptProgress, Reasoning, Timings
+from r1tui.events import Content, Finished, Progress, PromptProgress, Reasoning, Timings, Waits
 from r1tui.machine.nvml import GpuProcess, GpuUse
 from r1tui.machine.telemetry import NOT_YET, Sample, ServerUse
 from r1tui.messages import DevicePlan, Ending, HostPlan, PlanSummary, Range, Speed, Status
@@ -239,6 +239,9 @@ def test_the_state_says_what_is_going_on() -> None:
     def say() -> None:
         seen.append(state(instruments.figures).plain.removeprefix("● ").removesuffix(" r1-iq1_s"))
 
+    for name in ("stopped", "failed"):  # the last server's; another is brought up
+        instruments.update_server(changed(STATUS, state=name), launching=True)
+        assert state(instruments.figures).plain == "● starting"
     for name in ("starting", "loading"):
         instruments.update_server(changed(STATUS, state=name))
         say()
@@ -248,6 +251,10 @@ def test_the_state_says_what_is_going_on() -> None:
     say()
     instruments.asked()
     say()
+    instruments.update_server(changed(STATUS, answers=["of another client"]))
+    instruments.update_answer([Waits(526)])
+    say()
+    instruments.update_server(STATUS)
     for event in (Reasoning("Hm"), Content("Yes"), Finished("stop", 1000, 0, 229, 210.4, 12.34, 900.0)):
         instruments.update_answer([event])
         say()
@@ -257,8 +264,8 @@ def test_the_state_says_what_is_going_on() -> None:
         instruments.update_server(changed(STATUS, state=name))
         say()
     assert seen == [
-        "starting", "loading", "loading 43 %", "ready", "reading the prompt", "thinking", "answering", "ready",
-        "answering", "unloaded", "failed",
+        "starting", "loading", "loading 43 %", "ready", "reading the prompt", "answering", "thinking", "answering",
+        "ready", "answering", "unloaded", "failed",
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from r1tui.config import Config, UiSettings
 from r1tui.events import Content, Failed, Finished, Reasoning, StreamEvent
 from r1tui.tui.controllers.answers import Receiving
 from r1tui.tui.screens.conversations import ConversationsScreen
-from r1tui.tui.screens.overlays import KeysScreen, PanelScreen
+from r1tui.tui.screens.overlays import KeysScreen, PanelScreen, ProcessesScreen
 from r1tui.tui.services.session import Session
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.transcript import Transcript
@@ -145,6 +145,18 @@ async def test_the_help_is_on_the_line_of_a_list_too(tmp_path: Path) -> None:
         await pilot.press("ctrl+l")
         await until(pilot, lambda: isinstance(app.screen, ConversationsScreen) and "Rename" in line(app))
         assert line(app).endswith(" f1 Help ")
+
+
+async def test_a_dialog_shows_its_own_keys_and_not_those_of_the_chat_below(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, (80, 24)) as pilot:
+        for key, dialog in (("f1", KeysScreen), ("f11", ProcessesScreen)):
+            await pilot.press(key)
+            await until(pilot, lambda dialog=dialog: isinstance(app.screen, dialog) and bool(app.screen.query(KeyLine)))  # type: ignore[misc]
+            await until(pilot, lambda: line(app).startswith(" esc Back"))
+            assert "Models" not in line(app)
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.chat)
 
 
 async def click(pilot: Pilot[None], app: StillApp, word: str) -> None:

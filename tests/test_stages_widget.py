@@ -19,6 +19,7 @@ from r1tui.events import (
     StageEvent,
     StageFailed,
     StageStarted,
+    describe_progress,
 )
 from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
 from r1tui.tui.widgets.stage_rows import STAGES, StageView, launch_rows
@@ -93,6 +94,12 @@ async def test_a_launch_on_a_narrow_terminal() -> None:
         assert rows[13:] == ["· plan", "· server"]
         assert app.stages.running("engine")
         assert not app.stages.running("plan")
+
+
+def test_what_is_whole_has_no_time_left() -> None:
+    half, whole = (Progress("server", done << 20, 92 << 20, "bytes", 26.2 * 2**20, 0.0) for done in (46, 92))
+    assert describe_progress(half) == "46.0 MiB of 92.0 MiB, 26.2 MiB/s, 0 s left"
+    assert describe_progress(whole) == "92.0 MiB of 92.0 MiB"
 
 
 async def test_engine_and_model_stand_beside_each_other_where_there_is_room() -> None:

@@ -60,6 +60,20 @@ def test_several_requests_on_one_connection(supervisor: Paths) -> None:
     until(lambda: client.status(supervisor).answers == ["b"])
 
 
+def test_who_watches_hears_that_an_answer_begins_and_is_over(supervisor: Paths) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as watching:
+        watching.settimeout(60)
+        watching.connect(str(supervisor.supervisor_socket))
+        watching.sendall(request(op="watch"))
+        heard = watching.makefile()
+        told = (json.loads(line)["status"]["answers"] for line in heard)
+        assert next(told) == []
+        exchange(supervisor, request(op="answer_started", conversation_id="a"))
+        assert "a" in next(answers for answers in told if answers)
+        exchange(supervisor, request(op="answer_ended", conversation_id="a"))
+        assert next(answers for answers in told if not answers) == []
+
+
 @pytest.mark.parametrize(
     ("sent", "cause"),
     [

@@ -84,7 +84,7 @@ class Listening(R1App):
 
 async def welcome(app: R1App, pilot: Pilot[None]) -> WelcomeScreen:
     """The first list of models, once it is there."""
-    await until(pilot, lambda: isinstance(app.screen, WelcomeScreen))
+    await until(pilot, lambda: isinstance(app.screen, WelcomeScreen) and bool(app.screen.query(DataTable)))
     assert isinstance(app.screen, WelcomeScreen)
     return app.screen
 
@@ -241,6 +241,32 @@ async def test_the_details_have_their_room_at_every_size(hub: Hub, paths: Paths,
         assert table.size.height >= 5
 
 
+async def test_a_digit_that_comes_before_the_models_are_checked_takes_its_model_then(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_look = threading.Event()
+
+    def look(*_: object) -> Iterator[ModelEntry]:
+        assert may_look.wait(60)
+        yield from ENTRIES
+
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        await welcome(app, pilot)
+        monkeypatch.setattr(models, "overview", look)
+        monkeypatch.setattr(models, "other_variants", lambda *_: Catalog({}))
+        taken: list[Variant | None] = []
+        catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
+        await app.push_screen(ModelsScreen(catalog, app.config, app.paths, Status), taken.append)
+        await until(pilot, lambda: bool(app.rows()))
+        await pilot.press("2")
+        await until(pilot, lambda: "Number 2 starts" in app.detail())
+        may_look.set()
+        await until(pilot, lambda: bool(taken))
+    here = [entry.variant.name for entry in ENTRIES if entry.path is not None]
+    assert [one and one.name for one in taken] == [here[1]]
+
+
 async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
     hub: Hub, paths: Paths, tiny_r1: TinyModel, tmp_path: Path
 ) -> None:
@@ -344,7 +370,7 @@ FAR = NoRoomError(66 << 30, "r1-q2_k_xl needs 212.2 GiB; /m has 146.0 GiB free."
 async def test_what_is_here_comes_first_and_digits_are_for_it_alone(
     hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:
-    far = replace(ENTRIES[2], verdict="hybrid", no_room=FAR)
+    far = replace(ENTRIES[2], verdict="hybrid", no_room=FAR, plan=ENTRIES[1].plan)
     known = (ENTRIES[4], far, *ENTRIES[:2], ENTRIES[3])
     monkeypatch.setattr(models, "overview", lambda *_: iter(known))
     monkeypatch.setattr(models, "other_variants", lambda *_: Catalog({}))
@@ -373,6 +399,7 @@ async def test_what_is_here_comes_first_and_digits_are_for_it_alone(
         assert verdicts[2] == "✗ disk full"
         assert table.virtual_size.width <= table.size.width  # nothing lies beside the screen
         app.to("r1-q2_k_xl")
+        await until(pilot, lambda: "GiB RAM" in app.detail())  # a full disk leaves room for what it would need
         await until(pilot, lambda: "Make /mnt/big/models" in " ".join(app.detail().split()))
         keys = (("g", "demo"), ("G", "r1-q2_k_xl"), ("home", "demo"), ("end", "r1-q2_k_xl"), ("k", "llama-70b"))
         for key, name in keys:

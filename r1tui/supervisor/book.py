@@ -96,11 +96,15 @@ class Book:
     def tell(self, **fields: Any) -> None:
         """Tell the status as it is, or as it becomes by these fields, which are not written."""
         self.replace(**fields)
+        self.tell_watchers()
+        if self._on_status is not None:
+            self._reports.put(self._on_status, self.status())
+
+    def tell_watchers(self) -> None:
+        """Tell the status as it is to those who watch the control socket alone."""
         current = self.status()
         for queue in self._queues:
             queue.put_nowait(current)
-        if self._on_status is not None:
-            self._reports.put(self._on_status, current)
 
     async def close(self) -> None:
         """Wait until everything is written and reported, but not for a disk or a terminal that hangs."""

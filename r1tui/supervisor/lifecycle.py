@@ -160,6 +160,7 @@ class Supervisor:
         answers = [*answers, *([conversation_id] if running else [])][-MOST_ANSWERS:]
         if answers != self._record.answers:
             await self._book.note(answers=answers)
+            self._book.tell_watchers()
 
     async def _live(self, control: Control) -> None:
         async with asyncio.TaskGroup() as tasks:

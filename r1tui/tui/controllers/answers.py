@@ -78,6 +78,8 @@ class AnswerController:
             return f"The answer in “{shortened(left.name)}” is still coming. <chat.conversations> shows it."
         if self.receiving is not None or self.is_weighing:
             return "The last answer is still coming. <chat.stop> stops it."
+        if self._view.running_model is None and self._view.is_launching:
+            return "The model is not ready yet."
         if self._view.running_model is None:
             return "No model is ready yet. <chat.start> starts one; <chat.variants> lists the models."
         return None

@@ -192,6 +192,8 @@ class ModelController:
         self._view.end_notice(ABOUT_LAUNCH)
         self._view.show_launch()
         self._launch = self._view.run_worker(work, group="launch", name=LAUNCH)
+        if self.status is not None:
+            self._view.show_status(self.status)
         self._view.refresh_bindings()
 
     def cancel(self) -> None:

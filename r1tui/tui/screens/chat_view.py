@@ -91,6 +91,11 @@ class ChatView:
         """The name of the model that would answer; None where none does."""
         return self.models.running_model
 
+    @property
+    def is_launching(self) -> bool:
+        """True while a model is being brought up."""
+        return self.models.launching
+
     def tell(self, text: str, *, title: str = "", severity: Severity = "information", topic: str = "") -> None:
         """Show the user a notice; an error until it is dismissed, or the `topic` is over."""
         self._app.notify(text, title=title, severity=severity, topic=topic)
@@ -181,7 +186,7 @@ class ChatView:
 
     def show_status(self, status: Status) -> None:
         """The server's status is another one."""
-        self.widgets.instruments.update_server(status)
+        self.widgets.instruments.update_server(status, launching=self.models.launching)
         self.widgets.greeting.touch()
 
     def show_title(self, title: str) -> None:

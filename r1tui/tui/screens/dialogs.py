@@ -22,6 +22,7 @@ from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import in_keys
+from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.transcript_rows import safe_text
 
@@ -45,6 +46,12 @@ class Dialog(Guarded, Beneath, ModalScreen[ScreenResultType | None]):
     }
     """
     """A scrollbar has its column whether it is there or not, and one beside it without text."""
+
+    @on(events.Mount)
+    def _show_own_keys(self) -> None:
+        """Cover the chat's keys, which do nothing now."""
+        if not self.query(KeyLine):
+            self.mount(KeyLine())
 
 
 class AskScreen(Dialog[str]):
@@ -142,6 +149,12 @@ class SearchScreen(Beneath, Screen[ScreenResultType]):
 
     def action_to_list(self) -> None:
         self.query_one(self.FOUND).focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """In the line the key of the search is a character like others."""
+        if action == "search" and isinstance(self.focused, Input):
+            return False
+        return super().check_action(action, parameters)
 
     def action_search(self) -> None:
         self.add_class("-searching")

@@ -66,6 +66,8 @@ class ModelsScreen(TableScreen[Variant]):
         """True once the cursor is where the user wants it."""
         self._numbered: list[Variant] = []
         """Those that a digit takes, in their order."""
+        self._typed_number: int | None = None
+        """A digit that was typed before its model was known to be here."""
         self._is_grouped = False
         self._offered: tuple[bool, ...] = ()
 
@@ -109,6 +111,8 @@ class ModelsScreen(TableScreen[Variant]):
         if name is not None:
             table.move_cursor(row=table.get_row_index(name))
         self._show_detail()
+        if self._typed_number is not None:
+            self.action_pick(self._typed_number)
 
     def _named_at(self, row: int) -> str | None:
         """The name of the model in this row; None for a group's name, and where there is no such row."""
@@ -157,6 +161,7 @@ class ModelsScreen(TableScreen[Variant]):
             if len(found := other_variants(known, self._config, self._paths)):
                 look(found, self._show_other)
                 app.call_from_thread(self._fill)
+            self._typed_number = None
 
     def _all_looked(self, entries: list[ModelEntry]) -> None:
         self._is_grouped, self._others = True, []
@@ -232,7 +237,8 @@ class ModelsScreen(TableScreen[Variant]):
         entry = self._entries.get(variant.name)
         if entry is not None and entry.no_room is not None:  # more than a line, and all of it matters
             lines = wrap(f"{entry.no_room.cause} {entry.no_room.remedies[0].words()}", self._columns)
-            self._say([_title(entry), *lines] if len(lines) < self.SAID_ROWS else lines)
+            above = [_title(entry), *filter(None, [in_keys(_needs(entry), self.app)])]  # the first is wanted less
+            self._say([*above[max(0, len(above) + len(lines) - self.SAID_ROWS) :], *lines])
         else:
             runs = (status := self._server()).running and status.variant == variant.name
             lines = list(_detail(entry, runs=runs) if entry is not None else _not_yet(variant))
@@ -279,6 +285,9 @@ class ModelsScreen(TableScreen[Variant]):
     def action_pick(self, number: int) -> None:
         if number <= len(self._numbered):
             self.dismiss(self._numbered[number - 1])
+        elif not self._is_grouped:
+            self._typed_number = number
+            self._say([f"Number {number} starts when all models are checked."])
 
     def action_delete(self) -> None:
         if (variant := self._under_cursor()) is None:

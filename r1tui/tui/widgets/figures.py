@@ -54,6 +54,8 @@ class Figures:
     """Tokens of it that the conversation takes that is shown."""
     loaded_share: float | None = None
     """How much of the model is loaded, from 0 to 1, while it is."""
+    launching: bool = False
+    """True while a model is brought up here."""
     slow_link: bool = False
     """True if little is sent to the terminal, so that all this is seen late."""
     courses: defaultdict[str, Course] = field(default_factory=lambda: defaultdict(Course))

@@ -59,9 +59,10 @@ class Instruments(Rows):
         self.figures.note(sample)
         self.touch()
 
-    def update_server(self, status: Status | None) -> None:
-        """Show the server's status; None if unknown."""
+    def update_server(self, status: Status | None, *, launching: bool = False) -> None:
+        """Show the server's status, None if unknown, and that a model is brought up here."""
         figures = self.figures
+        figures.launching = launching
         figures.status, figures.status_s = status, figures.clock()
         if status is None or status.state != "loading":
             figures.loaded_share = None

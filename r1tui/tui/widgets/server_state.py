@@ -17,12 +17,15 @@ def state(figures: Figures) -> Content:
     if status is None:
         return Content("● no server")
     word: str = "hangs" if status.hangs else status.state
-    if word == "sleeping":
+    comes_up = figures.launching and word in ("stopped", "failed")
+    if comes_up:
+        word = "starting"
+    elif word == "sleeping":
         word = "loading" if phase == "reading the prompt" else phase or "unloaded"
     elif word == "ready":
         word = phase or ("answering" if status.answers else "ready")
     style = STATE_STYLES.get(word, "$success")
     if word == "loading" and figures.loaded_share is not None:
         word += f" {min(figures.loaded_share, 0.99):.0%}".replace("%", " %")
-    name = one_line(status.variant or "")
+    name = one_line(status.variant or "") if not comes_up else ""  # it is the last one's
     return Content.assemble(("●", style), " ", (word, f"bold {style}".strip()), f" {name}" if name else "")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Literal
 
-from r1tui.events import Content, ContentWasThinking, Finished, PromptProgress, Reasoning, StreamEvent, Timings
+from r1tui.events import Content, ContentWasThinking, Finished, PromptProgress, Reasoning, StreamEvent, Timings, Waits
 
 Phase = Literal["", "reading the prompt", "thinking", "answering"]
 WINDOW_S = 2.0
@@ -51,6 +51,8 @@ class SpeedMeter:
             match event:
                 case Timings() | Finished():
                     counters = event
+                case Waits():
+                    self.phase = ""
                 case PromptProgress(total, cached):
                     self.reused, self.phase = (cached, total), "reading the prompt"
                     self.prompt_tps = event.tps or self.prompt_tps
