@@ -18,21 +18,21 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import fetch_headers
 from r1tui.hub.listing.remote import ask_hub
-from r1tui.hub.local.places import OWNERS
 from r1tui.hub.removal import find_removal, remove
 from r1tui.listing.overview import Group, ModelEntry, other_variants, overview
 from r1tui.listing.recommend import Recommendation, format_machine, recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
 from r1tui.system.paths import Paths
-from r1tui.text import duration, size
+from r1tui.text import size
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.table_base import TableScreen
+from r1tui.tui.widgets import model_words
 from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
-from r1tui.tui.widgets.model_cells import GROUPS, Cells, columns, memory
+from r1tui.tui.widgets.model_cells import GROUPS, Cells, columns
 from r1tui.tui.widgets.transcript_rows import safe_text
 
 LIST = "The list of models"
@@ -237,11 +237,16 @@ class ModelsScreen(TableScreen[Variant]):
         entry = self._entries.get(variant.name)
         if entry is not None and entry.no_room is not None:  # more than a line, and all of it matters
             lines = wrap(f"{entry.no_room.cause} {entry.no_room.remedies[0].words()}", self._columns)
-            above = [_title(entry), *filter(None, [in_keys(_needs(entry), self.app)])]  # the first is wanted less
+            above = [
+                model_words.title(entry),
+                *filter(None, [in_keys(model_words.needs(entry), self.app)]),
+            ]  # the first is wanted less
             self._say([*above[max(0, len(above) + len(lines) - self.SAID_ROWS) :], *lines])
         else:
             runs = (status := self._server()).running and status.variant == variant.name
-            lines = list(_detail(entry, runs=runs) if entry is not None else _not_yet(variant))
+            lines = list(
+                model_words.details(entry, runs=runs) if entry is not None else model_words.words_before_check(variant)
+            )
             self._say(in_keys(line, self.app) for line in lines)
         offered = tuple(self.check_action(action, ()) is True for action in ("delete", "ask_hub"))
         if offered != self._offered:
@@ -373,37 +378,3 @@ class WelcomeScreen(ModelsScreen):
                 table.move_cursor(row=table.get_row_index(advice.variant.name))
             self.recommended = advice.variant.name
         self.query_one("#welcome", Static).update(said)
-
-
-def _not_yet(variant: Variant) -> Iterator[str]:
-    """Details of a model before it has been checked."""
-    yield " · ".join(filter(None, (variant.title, variant.quality)))
-    yield "Checking…"
-
-
-def _detail(entry: ModelEntry, *, runs: bool) -> Iterator[str]:
-    """Details beside the table, in four lines."""
-    yield _title(entry)
-    yield entry.problem or _needs(entry)
-    if entry.path is not None:
-        yield f"{entry.path}{f' ({OWNERS[entry.owner]})' if entry.owner else ''}"
-    elif entry.progress is not None:
-        yield f"{entry.progress:.0%} is here{'; it is being downloaded.' if entry.downloading else '.'}"
-    else:
-        yield f"Not on this machine; the disk has room{f' for its {entry.size}' if entry.size else ''}."
-    does = "<variants.choose> starts it." if entry.path is not None else "<variants.choose> downloads and starts it."
-    age = f" Size from the hub, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
-    yield f"{'It runs now.' if runs else does}{age}"
-
-
-def _title(entry: ModelEntry) -> str:
-    speed = f"{entry.speed} tokens/s" if entry.speed not in ("", "unknown") else ""
-    return " · ".join(filter(None, (entry.variant.title, entry.variant.quality, speed)))
-
-
-def _needs(entry: ModelEntry) -> str:
-    said = " · ".join(filter(None, (memory(entry.needs) if entry.needs is not None else "", entry.layers)))
-    if entry.exact:
-        return said
-    exactly = "<variants.ask_hub> reads exact values." if entry.variant.repo else ""
-    return " ".join(filter(None, (f"~ {said};" if said and exactly else said and f"~ {said}", exactly)))
