@@ -20,7 +20,17 @@ from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait
 from tests.conftest import TinyModel
 from tests.engine_figures import running_worker
-from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until, watch
+from tests.supervisor_rig import (
+    SocketConnection,
+    Toy,
+    call,
+    open_stream,
+    record_of,
+    spec_for,
+    start_ready,
+    until,
+    watch,
+)
 
 GPU_OUT = "0.01.000.001 E ggml_backend_cuda: allocating 2438.00 MiB on device 0: cudaMalloc failed: out of memory"
 CUBLAS_OUT = "4.01.000.001 E CUDA error: the resource allocation failed"
@@ -208,6 +218,7 @@ def test_a_supervisor_killed_while_it_waits_leaves_a_failure_that_the_next_start
     waiting = last_settled_after(paths, "restarting")
     assert waiting.supervisor_pid is not None
     supervisor = identify(waiting.supervisor_pid)
+    until(lambda: record_of(paths).state == "restarting")  # it is told a moment before it is written
     kill(waiting.supervisor_pid)
     assert supervisor is not None
     assert wait(supervisor, 5)

@@ -15,6 +15,7 @@ T = TypeVar("T")
 Health = Literal["loading", "ready", "sleeping"]
 LONGEST_ANSWER_BYTES = 1 << 20
 PIECE_BYTES = 1 << 16
+END, LONGEST_SIZE_LINE_BYTES = b"\r\n", 1 << 12
 
 
 class _Props(msgspec.Struct):
@@ -97,14 +98,25 @@ async def _plain(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:
-    """The body of `Transfer-Encoding: chunked` (RFC 9112, 7.1), without its framing."""
-    while left := int((await reader.readline()).split(b";")[0] or b"-1", 16):
-        if left < 0:
-            raise ConnectionResetError("the body was cut")
-        while left:
-            piece = await reader.read(min(left, PIECE_BYTES))
-            if not piece:
-                raise ConnectionResetError("the body was cut")
-            left -= len(piece)
-            yield piece
-        await reader.readline()
+    """The body of `Transfer-Encoding: chunked` (RFC 9112, 7.1) without its framing: what has come so far at once."""
+    held, left = b"", 0
+    while data := await reader.read(PIECE_BYTES):
+        held, body, ended = held + data, [], False
+        while held and not ended:
+            if left > len(END):  # of a chunk and of the end of its line
+                body.append(held[: left - len(END)])
+                left, held = left - len(body[-1]), held[len(body[-1]) :]
+            elif left:
+                left, held = max(left - len(held), 0), held[left:]
+            elif (end := held.find(END)) >= 0:
+                size = int(held[:end].split(b";")[0], 16)
+                left, held, ended = size + len(END), held[end + len(END) :], size == 0
+            elif len(held) > LONGEST_SIZE_LINE_BYTES:
+                raise ValueError("no size of a chunk")
+            else:
+                break
+        if body:
+            yield b"".join(body)
+        if ended:
+            return
+    raise ConnectionResetError("the body was cut")

@@ -35,6 +35,8 @@ RETRY_S = 0.1
 LONGEST_RETRY_S = 1.0
 SYNC_S = 1.0
 """At most so much of an answer is lost with the power; nothing with the supervisor."""
+BATCH_S = 0.05
+"""What comes within this time is read and written at once, for the model needs the CPU."""
 LAST_LOOKS = 3
 NEVER_BEGAN_S = 30.0
 """How long an answer may be announced by nobody who can be asked, before it is given up."""
@@ -301,6 +303,7 @@ class _Recording:
                     if whole:
                         await self._add(whole, offset)
                         offset += len(whole)
+                        await asyncio.sleep(BATCH_S)
         except (OSError, ValueError, IndexError):
             return "cut"
         finally:
