@@ -43,8 +43,8 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
         Stages { display: none; max-height: 70%; }
         &.-launching Stages { display: block; border-bottom: solid $border-blurred; }
         Greeting { display: none; }
-        &.-empty Greeting { display: block; }
-        &.-empty Transcript { height: 1; }
+        Greeting.-empty { display: block; }
+        Transcript.-empty { height: 1; }
         &.-bare { align-vertical: bottom; }
         &.-bare Composer { margin-bottom: 1; }
     }
@@ -99,7 +99,9 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
     def refresh_bindings(self) -> None:
         """Look again which keys do something, and whether the conversation is empty."""
         super().refresh_bindings()
-        self.set_class(self.is_complete and not self.conversation.exchanges, "-empty")
+        if self.is_complete:  # by classes of their own: one of the screen costs a look at the styles of everything
+            for widget in (self.widgets.greeting, self.widgets.transcript):
+                widget.set_class(not self.conversation.exchanges, "-empty")
 
     @on(messages.AnswerWaits)
     def _answer_waits(self, message: messages.AnswerWaits) -> None:
