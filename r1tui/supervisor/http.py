@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import msgspec
 
@@ -69,9 +69,12 @@ async def check_health(socket: Path, key: str | None, *, sleeps: bool, timeout_s
 
 @asynccontextmanager
 async def opened(
-    socket: Path, method: str, target: str, key: str | None = None, body: bytes = b""
+    socket: Path, method: str, target: str, key: str | None = None, body: bytes = b"", *, rest_s: float = 0.0
 ) -> AsyncIterator[tuple[int, AsyncGenerator[bytes]]]:
-    """The status code, and the body piece by piece. Raises OSError; ValueError or IndexError for anything but HTTP."""
+    """The status code, and the body piece by piece, `rest_s` between two: what comes meanwhile waits in the socket.
+
+    Raises OSError; ValueError or IndexError for anything but HTTP.
+    """
     authorization = f"Authorization: Bearer {key}\r\n" if key else ""
     length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
     head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}{length}\r\n"
@@ -85,11 +88,21 @@ async def opened(
         while (line := await reader.readline()).strip():
             name, _, value = line.partition(b":")
             chunked = chunked or (name.strip().lower() == b"transfer-encoding" and value.strip().lower() == b"chunked")
-        yield status, _chunks(reader) if chunked else _plain(reader)
+        pieces = _chunks(reader) if chunked else _plain(reader)
+        yield status, _rested(pieces, cast("asyncio.Transport", writer.transport), rest_s) if rest_s else pieces
     except ForeignError as error:
         raise ConnectionRefusedError(error.cause) from error
     finally:
         writer.close()
+
+
+async def _rested(pieces: AsyncGenerator[bytes], transport: asyncio.Transport, rest_s: float) -> AsyncGenerator[bytes]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
+            transport.pause_reading()
+            await asyncio.sleep(rest_s)
+            transport.resume_reading()
 
 
 async def _plain(reader: asyncio.StreamReader) -> AsyncGenerator[bytes]:

@@ -35,7 +35,7 @@ RETRY_S = 0.1
 LONGEST_RETRY_S = 1.0
 SYNC_S = 1.0
 """At most so much of an answer is lost with the power; nothing with the supervisor."""
-BATCH_S = 0.05
+REST_S = 0.1
 """What comes within this time is read and written at once, for the model needs the CPU."""
 LAST_LOOKS = 3
 NEVER_BEGAN_S = 30.0
@@ -290,7 +290,8 @@ class _Recording:
         is_cut, held = offset > self._file.offset, b""
         target, key = f"{self._target}&from={offset}", self._recorder.key()
         try:
-            async with opened(self._recorder.socket, "GET", target, key) as (status, pieces), aclosing(pieces):
+            stream = opened(self._recorder.socket, "GET", target, key, rest_s=REST_S)
+            async with stream as (status, pieces), aclosing(pieces):
                 if status != 200:
                     return "dropped" if status == 400 else "unknown" if status == 404 else "cut"
                 self._began = self._followed = self.reading = True
@@ -303,7 +304,6 @@ class _Recording:
                     if whole:
                         await self._add(whole, offset)
                         offset += len(whole)
-                        await asyncio.sleep(BATCH_S)
         except (OSError, ValueError, IndexError):
             return "cut"
         finally:

@@ -14,7 +14,7 @@ from r1tui.chat.answer import CONTEXT_FULL, paced
 from r1tui.chat.conversation import ContextBudget, Messages, surely_has_room
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
-from r1tui.events import Failed, Finished, ServerStopped, StreamEvent, TooLong, Waits
+from r1tui.events import Content, Failed, Finished, Reasoning, ServerStopped, StreamEvent, TooLong, Waits
 from r1tui.planning.history import remember_answer
 from r1tui.remedies import AskAgain
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
@@ -37,6 +37,8 @@ UNHEARD_S = 5.0
 """An answer that another r1tui asked for is let go of when its stop has no effect for so long."""
 BURST_S = 0.02
 """Events within this time of each other are one batch."""
+BEYOND_READING_TPS, RESTED = 75.0, 2.0
+"""So fast a model keeps its CPU: bursts come so many times as seldom, each with more."""
 TURN_S = 1.0
 """How often the answer is looked at for which ours waits."""
 ROOM_S = 3.0
@@ -275,10 +277,19 @@ class ChatClient:
                 batch.clear()
                 take(taken)
 
-        loop = asyncio.get_running_loop()
+        loop, began_s, n_tokens = asyncio.get_running_loop(), monotonic(), 0
+
+        def pause_s() -> float:
+            nonlocal began_s, n_tokens
+            now_s = monotonic()
+            tps = n_tokens / max(now_s - began_s, self.batch_s)
+            began_s, n_tokens = now_s, 0
+            return self.batch_s * (RESTED if tps > BEYOND_READING_TPS else 1.0)
+
         try:
-            async with aclosing(events), aclosing(paced(events, lambda: self.batch_s)) as bursts:
+            async with aclosing(events), aclosing(paced(events, pause_s)) as bursts:
                 async for event in bursts:
+                    n_tokens += isinstance(event, Content | Reasoning)
                     if not batch:
                         loop.call_later(BURST_S, flush)
                     batch.append(self._in_full(event))
