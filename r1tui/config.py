@@ -13,6 +13,11 @@ from r1tui.errors import ConfigError, UsageError
 from r1tui.text import plain, shortened
 
 Backend = Literal["auto", "cpu", "cuda", "hip", "vulkan", "metal"]
+LEAST_CONTEXT = 256
+"""Tokens."""
+ContextSize = Annotated[int, Meta(ge=LEAST_CONTEXT)]
+Layers = Annotated[int, Meta(ge=0)]
+Threads = Annotated[int, Meta(ge=1)]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 Strategy = Literal["auto", "experts", "layers", "rule", "engine"]
 MAX_BYTES = 1 << 20
@@ -55,7 +60,7 @@ class ServerSettings(Section, frozen=True):
 
     tcp: str | None = None
     """HOST:PORT on loopback, for other tools, guarded by a random key; the Unix socket is always there too."""
-    threads: Annotated[int, Meta(ge=1)] | None = None
+    threads: Threads | None = None
     """CPU threads; null: the physical cores that this process may really use."""
     prio: Annotated[int, Meta(ge=-1, le=3)] = 0
     """llama-server's priority: -1 low, 0 normal, 1 medium, 2 high, 3 realtime (above 0 needs the right to)."""
@@ -88,17 +93,17 @@ class PlanSettings(Section, frozen=True):
 
     strategy: Strategy = "auto"
     """`experts` to the CPU first, whole `layers`, the `rule` of thumb, or the `engine`'s own --fit."""
-    ctx_size: Annotated[int, Meta(ge=256)] | None = None
+    ctx_size: ContextSize | None = None
     """Context in tokens: prompt, thinking and answers of one conversation; null: 8192, or more where memory is left."""
-    ctx_max: Annotated[int, Meta(ge=256)] = 65536
+    ctx_max: ContextSize = 65536
     """The most that a context grows to by itself."""
     cache_type_k: CacheType | None = None
     """Type of the K cache; null: f16 for MLA files, q4_0 for older DeepSeek files, whose cache is 70 times larger."""
     cache_type_v: CacheType | None = None
     """Type of the V cache; null: f16, or K's type for MLA files, which need both alike."""
-    n_gpu_layers: Annotated[int, Meta(ge=0)] | None = None
+    n_gpu_layers: Layers | None = None
     """Layers on the GPU, the output layer counted; null: as many as fit."""
-    n_cpu_moe: Annotated[int, Meta(ge=0)] | None = None
+    n_cpu_moe: Layers | None = None
     """Layers whose experts stay on the CPU; null: as few as possible."""
     ubatch_size: Annotated[int, Meta(ge=32)] | None = None
     """Prompt tokens computed at once, faster and with more GPU memory; null: as many as cost hardly an expert."""

@@ -11,7 +11,7 @@ from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.cli.compare import ComparedPlan, compare, compared, cost_of
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json
 from r1tui.cli.target import needed_variant, wanted_variant
-from r1tui.config import Config, PlanSettings, check_setting
+from r1tui.config import LEAST_CONTEXT, Config, PlanSettings, check_setting
 from r1tui.engine.architectures import check_architecture
 from r1tui.engine.find import Engine, find_engine
 from r1tui.engine.make import build_engine
@@ -46,7 +46,7 @@ _NAMES: dict[DeviceBackend, str] = {"cuda": "CUDA", "hip": "ROCm", "vulkan": "Vu
 @click.option("--vram", metavar="GIB[,GIB…]", help="Plan for GPUs with this much VRAM in GiB; 0: no GPU.")
 @click.option("--unified", is_flag=True, help="The GPU shares the machine's memory: DGX Spark, Jetson, Strix Halo.")
 @click.option("--ram", type=click.FloatRange(min=0.1), metavar="GIB", help="Plan for this much RAM in GiB.")
-@click.option("--ctx", type=click.IntRange(min=256), metavar="N", help="Context in tokens.")
+@click.option("--ctx", type=click.IntRange(min=LEAST_CONTEXT), metavar="N", help="Context in tokens.")
 @click.option("--cache-type", type=WORDS, metavar="TYPE", help="Cache type of K; for MLA files of K and V.")
 @click.option("--n-gpu-layers", type=click.IntRange(min=0), metavar="N", help="Take this as given.")
 @click.option("--n-cpu-moe", type=click.IntRange(min=0), metavar="N", help="Take this as given.")

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from r1tui.catalog.variants import Variant
-from r1tui.config import CacheType, Config
+from r1tui.config import CacheType, Config, ContextSize, Layers, Threads
 from r1tui.errors import R1tuiError, os_error
 from r1tui.messages import PlanSummary
 from r1tui.plan import PlanRequest
@@ -33,12 +32,12 @@ LABELS = {
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Settings of one model, named as in the config; None: automatic, or as the config says."""
 
-    ctx_size: Annotated[int, Meta(ge=256)] | None = None
-    n_gpu_layers: Annotated[int, Meta(ge=0)] | None = None
-    n_cpu_moe: Annotated[int, Meta(ge=0)] | None = None
+    ctx_size: ContextSize | None = None
+    n_gpu_layers: Layers | None = None
+    n_cpu_moe: Layers | None = None
     cache_type_k: CacheType | None = None
     cache_type_v: CacheType | None = None
-    threads: Annotated[int, Meta(ge=1)] | None = None
+    threads: Threads | None = None
 
     @property
     def chosen(self) -> dict[str, Any]:

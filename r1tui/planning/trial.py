@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from r1tui.catalog.variants import Variant
-from r1tui.config import Config
+from r1tui.config import LEAST_CONTEXT, Config
 from r1tui.engine.find import Engine, find_engine
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kv import is_exact
@@ -24,7 +24,7 @@ from r1tui.planning.subject import Subject, find_subject
 from r1tui.remedies import FetchModel
 from r1tui.system.paths import Paths
 
-SMALLEST_CONTEXT, LARGEST_CONTEXT = 256, 1 << 24
+LARGEST_CONTEXT = 1 << 24
 
 
 class Limits(NamedTuple):
@@ -61,7 +61,7 @@ class Trial:
     def limits(self) -> dict[str, Limits]:
         """The values that each setting in numbers may have; none where it would change nothing."""
         header, limits = self.subject.header, {}
-        limits["ctx_size"] = Limits(SMALLEST_CONTEXT, header.n_ctx_train or LARGEST_CONTEXT)
+        limits["ctx_size"] = Limits(LEAST_CONTEXT, header.n_ctx_train or LARGEST_CONTEXT)
         if self.request.devices:
             limits["n_gpu_layers"] = Limits(0, header.n_layers + 1)
             if header.n_experts:
