@@ -31,7 +31,7 @@ from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets import model_words
-from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
+from r1tui.tui.widgets.gauges import ink_of
 from r1tui.tui.widgets.model_cells import GROUPS, Cells, columns
 from r1tui.tui.widgets.transcript_rows import safe_text
 
@@ -140,7 +140,7 @@ class ModelsScreen(TableScreen[Variant]):
             found = track if name == "track" else Color.parse(colors[name])
             return Style(color=found.rich_color) if found is not None else Style()
 
-        return Cells(self._widths, SIXTEEN if ansi else SHADES, color, self._current)
+        return Cells(self._widths, ink_of(self.app), color, self._current)
 
     @work(name=LIST, thread=True, exclusive=True, group="look")
     def _look(self, catalog: Catalog) -> None:

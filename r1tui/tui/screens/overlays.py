@@ -23,7 +23,7 @@ from r1tui.tui.keymap import keys_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import Dialog
 from r1tui.tui.widgets.figures import Figures
-from r1tui.tui.widgets.gauges import SHADES, SIXTEEN
+from r1tui.tui.widgets.gauges import ink_of
 from r1tui.tui.widgets.instrument_rows import processes
 from r1tui.tui.widgets.instruments import Board
 from r1tui.tui.widgets.key_line import KeyLine
@@ -236,8 +236,7 @@ class ProcessesScreen(Dialog[None]):
 
     def _show(self) -> None:
         shown = self.query_one(Static)
-        ink = SIXTEEN if self.app.native_ansi_color else SHADES
-        shown.update(Content("\n").join(processes(self._figures, shown.size.width, ink)))
+        shown.update(Content("\n").join(processes(self._figures, shown.size.width, ink_of(self.app))))
 
 
 class PanelScreen(Beneath, Screen[None]):

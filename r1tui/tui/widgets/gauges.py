@@ -6,7 +6,9 @@ The terminal's sixteen colours know no shades, so there a bar's track is a chara
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+from textual.app import App
 from textual.content import Content
 from textual.renderables.digits import DIGITS, DIGITS3X3_BOLD
 
@@ -40,6 +42,11 @@ class Ink:
 
 SHADES = Ink(muted="$foreground 70%", quiet="$foreground 50%")
 SIXTEEN = Ink(muted="dim", quiet="dim", ansi=True)
+
+
+def ink_of(app: App[Any]) -> Ink:
+    """The styles that suit the theme."""
+    return SIXTEEN if app.native_ansi_color else SHADES
 
 
 def bar(share: float, width: int, ink: Ink, style: str = "$primary") -> Content:

@@ -53,6 +53,7 @@ LITTLE_BYTES_PER_S = 16 << 20
 """What is read now and then anyway, and is not to look like much."""
 ROOMY = 45
 """Rows of a screen where the machine stands beside the speed's curve."""
+ANY_HEIGHT = 1 << 16
 FEW = 2
 """Processes that are named beside the chat."""
 
@@ -361,7 +362,7 @@ def processes(figures: Figures, width: int, ink: Ink) -> list[Content]:
     drawn = Page(width, ink)
     for group in (_vram(figures, ink, is_wide=len(sample.gpus) == 1), _processes(figures, ink, None)):
         drawn.add(group)
-    return drawn.fitted(sum(len(gpu.processes) + 4 for gpu in sample.gpus) + 8)
+    return drawn.fitted(ANY_HEIGHT)
 
 
 def _facts(figures: Figures, ink: Ink) -> Group:

@@ -10,7 +10,7 @@ from textual.strip import Strip
 from textual.visual import Visual
 from textual.widget import Widget
 
-from r1tui.tui.widgets.gauges import SHADES, SIXTEEN, Ink
+from r1tui.tui.widgets.gauges import Ink, ink_of
 from r1tui.tui.widgets.once import call_after
 
 
@@ -36,7 +36,7 @@ class Rows(Widget):
     @property
     def ink(self) -> Ink:
         """The styles that suit the theme."""
-        return SIXTEEN if self.app.native_ansi_color else SHADES
+        return ink_of(self.app)
 
     def touch(self) -> None:
         """Something may have changed: draw now, or as soon as it is time again."""
