@@ -13,6 +13,9 @@ from r1tui.machine.nvml import GpuUse
 from r1tui.machine.telemetry import Sample, ServerUse
 from r1tui.messages import DevicePlan, PlanSummary, Status
 from r1tui.tui.themes import load_themes
+from r1tui.tui.widgets.figures import Figures
+from r1tui.tui.widgets.gauges import SHADES
+from r1tui.tui.widgets.instrument_rows import page
 from r1tui.tui.widgets.instruments import Instruments
 
 GIB = 1 << 30
@@ -72,3 +75,8 @@ def tell(seat: Seat, *, sample: Sample = SAMPLE, status: Status = STATUS) -> Non
         instruments.update_server(status)
         instruments.update_answer([TIMINGS])
         instruments.draw()
+
+
+def text_of(figures: Figures, width: int = 36, height: int = 60) -> str:
+    """The panel's rows in this room."""
+    return "\n".join(row.plain for row in page(figures, width, height, SHADES))

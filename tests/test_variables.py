@@ -22,9 +22,9 @@ from r1tui.tui.app import R1App
 from r1tui.tui.widgets.prompt import Prompt
 from tests.conftest import CommandLine
 from tests.hub_server import Hub, Repository
+from tests.models_rig import Listening
 from tests.odd_server import odd_server
 from tests.socks_server import no_proxies
-from tests.test_variants_screen import Listening
 from tests.tui_rig import config, notices, opened, to_model, until
 
 __all__ = ["config"]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from textual.pilot import Pilot
-from textual.widgets import DataTable, Label, Static
+from textual.widgets import DataTable, Static
 
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config, VariantSettings
@@ -20,73 +19,20 @@ from r1tui.listing.recommend import Recommendation, Surroundings
 from r1tui.machine.hardware import Machine
 from r1tui.machine.nvml import Gpu, Nvidia
 from r1tui.messages import Status
-from r1tui.planning import request
 from r1tui.system.paths import Paths
-from r1tui.tui.app import R1App
 from r1tui.tui.controllers.models import ModelController
-from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens import models
 from r1tui.tui.screens.dialogs import AskScreen
-from r1tui.tui.screens.models import ModelsScreen, WelcomeScreen
+from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.key_line import KeyLine
 from tests.conftest import TinyModel
-from tests.hub_server import Hub, Repository
+from tests.hub_server import Hub
+from tests.models_rig import MINE, REPO, Listening, checked, hub, roomy, welcome
 from tests.roomy import ROOMY
 from tests.screen_rig import ENTRIES
 from tests.tui_rig import opened, to_model, until
 
-REPO = "acme/Tiny-R1-GGUF"
-MINE = Config(variants={"mine": VariantSettings(title="Mine", repo=REPO, pattern="*Q8_0*")})
-
-
-@pytest.fixture(autouse=True)
-def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verdicts are for a machine of the tests' own, whatever else runs on this one."""
-    monkeypatch.setattr(request, "detect_machine", lambda: ROOMY)
-    monkeypatch.setattr(models, "detect_machine", lambda: ROOMY)
-
-
-@pytest.fixture
-def hub(empty_hub: Hub, tiny_r1: TinyModel) -> Hub:
-    empty_hub.repositories[REPO] = Repository({"Tiny-R1-Q8_0.gguf": tiny_r1().read_bytes()})
-    return empty_hub
-
-
-class Listening(R1App):
-    """The app; it keeps what it told the user."""
-
-    def __init__(self, paths: Paths) -> None:
-        super().__init__(paths, MINE)
-        self.told: list[str] = []
-
-    def notify(self, message: str, **options: Any) -> None:
-        self.told.append(in_keys(message, self))
-        super().notify(message, **options)
-
-    def cell(self, column: str) -> str:
-        """What the list says of `mine`."""
-        return str(self.screen_stack[-1].query_one(DataTable).get_cell("mine", column))
-
-    def to(self, name: str) -> None:
-        """The cursor on a model."""
-        table = self.screen.query_one(DataTable)
-        table.move_cursor(row=table.get_row_index(name))
-
-    def rows(self) -> list[str]:
-        """The keys of the rows from above, `-` before the name of a group."""
-        keys = [str(row.key.value) for row in self.screen.query_one(DataTable).ordered_rows]
-        return [key.replace(models.HEADING, "-") for key in keys]
-
-    def detail(self) -> str:
-        """What stands below the list."""
-        return str(self.screen.query_one("ModelsScreen > Vertical > Label", Label).render())
-
-
-async def welcome(app: R1App, pilot: Pilot[None]) -> WelcomeScreen:
-    """The first list of models, once it is there."""
-    await until(pilot, lambda: isinstance(app.screen, WelcomeScreen) and bool(app.screen.query(DataTable)))
-    assert isinstance(app.screen, WelcomeScreen)
-    return app.screen
+__all__ = ["hub", "roomy"]
 
 
 async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Paths) -> None:
@@ -116,8 +62,7 @@ async def test_advice_and_keys_heed_a_cursor_that_moved_just_now(
 ) -> None:
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        screen, catalog = await welcome(app, pilot), app.services.models.catalog
-        await until(pilot, lambda: "".join(app.rows()[:1]).startswith("-"))  # all are looked at
+        screen, catalog = await checked(app, pilot), app.services.models.catalog
         await to_model(app, pilot, "mine")  # the screen has no event of it yet
         screen._tell_advice("This machine", Recommendation(catalog.find("llama-8b"), "It fits."))
         assert screen.check_action("ask_hub", ())
@@ -133,8 +78,7 @@ async def test_advice_leaves_a_cursor_that_came_back_to_the_first_model(
 ) -> None:
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
-        screen = await welcome(app, pilot)
-        await until(pilot, lambda: "".join(app.rows()[:1]).startswith("-"))  # all are looked at
+        screen = await checked(app, pilot)
         first, row = app.detail(), screen.cursor
         await pilot.press("down")
         await until(pilot, lambda: app.detail() != first)

@@ -4,13 +4,12 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from time import monotonic
 from typing import Any
 
 import msgspec
-from textual.pilot import Pilot
 
 from r1tui.config import Config, EngineSettings, SamplingSettings, ServerSettings, VariantSettings
 from r1tui.system.paths import Paths
@@ -21,6 +20,7 @@ from tests import tiny_r1
 from tests.gpu.ballast import ballast
 from tests.gpu.card import Peak
 from tests.gpu.rig import Rig
+from tests.tools.pictures import until
 
 QUESTION = "Write Flappy Bird in Python. " * 150
 PATIENCE_S = 150.0
@@ -123,23 +123,23 @@ async def _picture(rig: Rig, config: Config, size: tuple[int, int]) -> None:
     app = R1App(Paths.from_environment(), config)
     app.wanted = app.services.models.catalog.find("r1")
     async with app.run_test(size=size) as pilot:
-        await _until(pilot, lambda: app.chat.is_complete and app.chat.models.ready and not app.chat.models.launching)
+        await until(pilot, lambda: app.chat.is_complete and app.chat.models.ready and not app.chat.models.launching)
         await pilot.press("ctrl+n")
         app.chat.query_one(Prompt).text = "Write Flappy Bird in Python."
         await pilot.press("enter")
-        await _until(pilot, lambda: bool(app.chat.conversation.exchanges))
+        await until(pilot, lambda: bool(app.chat.conversation.exchanges))
         await pilot.pause(2.0)
         _save(rig, app, "chat")
         await pilot.press("ctrl+o")
         await pilot.pause(1.0)
         _save(rig, app, "instruments")
         await pilot.press("escape")
-        await _until(pilot, lambda: not app.chat.conversation.exchanges[-1].answer.running)
+        await until(pilot, lambda: not app.chat.conversation.exchanges[-1].answer.running)
         await pilot.pause(1.5)
         if size == SIZES[0]:
             _save(rig, app, "done")
             await pilot.press("f2")
-            await _until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+            await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
             await pilot.pause(4)
             _save(rig, app, "models")
 
@@ -147,14 +147,6 @@ async def _picture(rig: Rig, config: Config, size: tuple[int, int]) -> None:
 def _save(rig: Rig, app: R1App, name: str) -> None:
     width, height = app.size
     (rig.out / f"{name}-{width}x{height}.svg").write_text(app.export_screenshot(title="r1tui"))
-
-
-async def _until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
-    deadline_s = monotonic() + PATIENCE_S
-    while not fact():
-        if monotonic() > deadline_s:
-            raise TimeoutError("the screen did not get there")
-        await pilot.pause(0.05)
 
 
 def _r1tui(rig: Rig, *arguments: str, timeout_s: float = 60) -> str:
