@@ -68,7 +68,7 @@ def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel, 
     assert call(SocketConnection(paths.server_socket), "GET", "/health")[0] == 200
     listed = json.loads(call(SocketConnection(paths.server_socket), "GET", "/v1/models")[1])
     assert ready.model_name == listed["data"][0]["id"]
-    assert "buffer size" in Path(ready.log or "").read_text(errors="replace")
+    until(lambda: "buffer size" in Path(ready.log or "").read_text(errors="replace"))
     for private in (paths.run, paths.logs, paths.server_log, paths.state_file, paths.supervisor_socket):
         assert private.stat().st_mode & 0o077 == 0
     assert client.stop(paths) == Status()
