@@ -118,8 +118,13 @@ def test_commands_use_tell_and_drop_them(r1tui: CommandLine, paths: Paths, tiny_
     )
     forgotten = r1tui("plan", "--model", model, "--forget")
     assert forgotten.returncode == 0
+    assert forgotten.stderr == f"Dropped your settings for {model.stem}: context 512, layers on GPU 1, threads 1.\n"
     assert "your settings" not in forgotten.stdout
-    assert find_kept(variant_of_file(model), Config(), paths) == AUTO
+    assert not paths.model_settings.exists()
+    again = r1tui("plan", "--model", model, "--forget", "--json")
+    assert again.stderr == f"No settings were kept for {model.stem}.\n"
+    assert json.loads(again.stdout)["ctx_size"] != 512
+    assert not paths.model_settings.exists()
 
 
 def test_a_broken_file_is_a_line_and_the_plan_is_made(r1tui: CommandLine, paths: Paths, tiny_r1: TinyModel) -> None:

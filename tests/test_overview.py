@@ -6,20 +6,26 @@ from pathlib import Path
 import pytest
 
 from r1tui.catalog.variants import Catalog, Variant
-from r1tui.config import Config, EngineSettings
-from r1tui.engine.make import build_engine
+from r1tui.config import Config, EngineSettings, ServerSettings
+from r1tui.engine.make import build_engine, engine_to_ask
+from r1tui.errors import R1tuiError
 from r1tui.events import Finished
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local import folders
-from r1tui.listing.overview import ModelEntry, overview
+from r1tui.listing.overview import MemoryNeeds, ModelEntry, overview
 from r1tui.messages import Status
-from r1tui.planning import request
+from r1tui.plan.request import host_reserve_mib
 from r1tui.planning.history import remember_answer
+from r1tui.planning.trial import Trial
 from r1tui.system.paths import Paths
 from r1tui.text import duration
-from tests.conftest import TinyModel
+from r1tui.tui.widgets.model_cells import memory
+from tests import sparse_r1
+from tests.conftest import SparseModel, TinyModel
 from tests.hub_server import Hub, Repository
-from tests.roomy import ROOMY
+from tests.roomy import roomy_machine
+
+__all__ = ["roomy_machine"]
 
 
 def look(variant: Variant, config: Config, paths: Paths) -> ModelEntry:
@@ -28,9 +34,8 @@ def look(variant: Variant, config: Config, paths: Paths) -> ModelEntry:
 
 
 def test_a_measured_speed_takes_the_place_of_the_expected_one(
-    paths: Paths, empty_home: Path, llama_server: Path, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, empty_home: Path, llama_server: Path, tiny_r1: TinyModel, roomy_machine: None
 ) -> None:
-    monkeypatch.setattr(request, "detect_machine", lambda: ROOMY)
     config = Config(engine=EngineSettings(source=str(llama_server)))
     engine = build_engine(config.engine, paths, print)
     variant = Variant("mine", file=tiny_r1())
@@ -46,6 +51,47 @@ def test_a_measured_speed_takes_the_place_of_the_expected_one(
     after = look(variant, config, paths)
     assert after.speed == "44"
     assert after.to_json()["measured_tps"] == 44.0
+
+
+def test_a_model_that_streams_from_disk_takes_no_more_ram_than_there_is(
+    paths: Paths, empty_home: Path, sparse_model: SparseModel, roomy_machine: None
+) -> None:
+    planned = look(Variant("r1", file=sparse_model(sparse_r1.build, mla=True)), Config(), paths)
+    sized = look(Variant("far", repo="a/b", pattern="*Q4*", size_gib=153.0), Config(), paths)
+    assert (planned.verdict, sized.verdict) == ("disk", "disk")
+    for entry in (planned, sized):
+        assert entry.needs is not None
+        assert entry.needs.ram_mib == pytest.approx(60 * 1024 - host_reserve_mib(64 * 1024), abs=1)
+        assert memory(entry.needs).startswith("58.0 of 64.0 GiB RAM + ")
+    assert planned.plan is not None
+    assert planned.plan.host.planned_mib == planned.plan.in_ram_mib + planned.plan.disk_mib
+    assert memory(sized.needs_by_size or MemoryNeeds(0, 0, 0, 0)) == "58.0 of 64.0 GiB RAM + 95.0 GiB from disk"
+
+
+def test_a_llama_server_of_the_config_s_is_asked_before_it_was_ever_started(
+    paths: Paths, empty_home: Path, llama_server: Path, tiny_r1: TinyModel, roomy_machine: None
+) -> None:
+    config = Config(engine=EngineSettings(source=str(llama_server)), server=ServerSettings(rpc=["127.0.0.1:1"]))
+    variant = Variant("mine", file=tiny_r1())
+    with pytest.raises(R1tuiError, match=r"127\.0\.0\.1:1"):  # llama-server alone can tell that nobody is there
+        look(variant, config, paths)
+    trial = Trial.begin(variant, Config(engine=config.engine), paths, Status())
+    assert trial.engine is not None
+    assert trial.engine.capabilities.build_number is not None
+
+
+def test_a_llama_server_of_the_config_s_that_does_not_run_leaves_the_formulas(
+    paths: Paths, empty_home: Path, tmp_path: Path, tiny_r1: TinyModel, roomy_machine: None
+) -> None:
+    broken = tmp_path / "llama-server"
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    config = Config(engine=EngineSettings(source=str(broken)))
+    entry = look(Variant("mine", file=tiny_r1()), config, paths)
+    assert (entry.verdict, entry.problem) == ("cpu", "")
+    assert Trial.begin(entry.variant, config, paths, Status()).engine is None
+    with pytest.raises(R1tuiError, match="ended with status 3"):
+        engine_to_ask(config.engine, paths, must_run=True)
 
 
 def test_a_model_that_is_not_here_has_its_size_and_a_guess(paths: Paths, empty_home: Path) -> None:

@@ -41,6 +41,10 @@ from r1tui.system.paths import Paths
 from tests import sparse_r1
 from tests.conftest import CommandLine, SparseModel, TinyModel
 from tests.hub_server import Hub, Repository
+from tests.roomy import roomy_machine
+
+__all__ = ["roomy_machine"]
+pytestmark = pytest.mark.usefixtures("roomy_machine")
 
 GIB = 1024
 

@@ -28,7 +28,7 @@ from r1tui.cli.checks import Check, Checkup, is_healthy
 from r1tui.cli.context import Context, json_option, pass_context, print_result
 from r1tui.cli.redact import Redactor, without_chat
 from r1tui.cli.target import wanted_variant
-from r1tui.engine.find import find_engine
+from r1tui.engine.make import engine_to_ask
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.local.found import ModelSearch
 from r1tui.machine.bandwidth import measure
@@ -90,7 +90,7 @@ def doctor(context: Context, bundle: str | None, *, measuring: bool, as_json: bo
         check_target(target)
     if measuring:
         click.echo("Measuring the speed of memory, bus and disk…", err=True)
-        engine = find_engine(context.config.engine, context.paths)
+        engine = engine_to_ask(context.config.engine, context.paths)
         measure(context.paths, _largest_model(context), engine.tool("llama-bench") if engine else None)
     checks = list(Checkup(context).checks())
     healthy = is_healthy(checks)
@@ -181,7 +181,7 @@ def _plan(context: Context, now: Status) -> dict[str, Any]:
     subject = find_subject(variant, context.paths, context.config) if variant else None
     if variant is None or subject is None:
         return {"none": "no server was started, and the config's model is not on this machine"}
-    engine = find_engine(context.config.engine, context.paths)
+    engine = engine_to_ask(context.config.engine, context.paths)
     request = request_here(context.config, context.paths, engine, HeldMemory.by(now))
     kept = find_kept(variant, context.config, context.paths)
     plan = make_plan(subject.header, for_variant(request, context.config, variant, kept))
@@ -208,7 +208,7 @@ def _versions(context: Context) -> dict[str, Any]:
 
 
 def _engine(context: Context) -> dict[str, Any]:
-    built = find_engine(context.config.engine, context.paths)
+    built = engine_to_ask(context.config.engine, context.paths)
     if built is None:
         return {"none": "not built for these settings"}
     said = built.capabilities

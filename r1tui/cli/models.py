@@ -23,7 +23,7 @@ from r1tui.cli.context import (
 from r1tui.cli.stages import Printer, failed_event, our_errors, reporting
 from r1tui.cli.target import needed_variant
 from r1tui.engine.architectures import UnknownArchitectureError, check_architecture
-from r1tui.engine.find import find_engine
+from r1tui.engine.make import engine_to_ask
 from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import Emit, Notice, StageDone, StageFailed
 from r1tui.gguf import inspect as inspect_header
@@ -175,7 +175,7 @@ def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
     if target.repo is None or unfinished(target, paths, context.config) or find_model(target, paths, context.config):
         return
     try:
-        engine = find_engine(context.config.engine, paths)
+        engine = engine_to_ask(context.config.engine, paths)
         fetch_headers(target, paths, partial(check_architecture, engine=engine, settings=context.config.engine))
         entry = next(overview(Catalog({target.name: target}), context.config, paths))
         if entry.plan is not None:

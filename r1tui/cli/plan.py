@@ -13,9 +13,8 @@ from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_j
 from r1tui.cli.target import needed_variant, wanted_variant
 from r1tui.config import LEAST_CONTEXT, Config, PlanSettings, check_setting
 from r1tui.engine.architectures import check_architecture
-from r1tui.engine.find import Engine, find_engine
-from r1tui.engine.make import build_engine
-from r1tui.engine.source import source_kind
+from r1tui.engine.find import Engine
+from r1tui.engine.make import engine_to_ask
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.hub.listing.answers import UnreachableError
 from r1tui.machine.hardware import detect_machine
@@ -84,7 +83,7 @@ def plan(
     if (strategy := wishes.pop("strategy")) is not None:
         config = msgspec.structs.replace(config, plan=msgspec.structs.replace(config.plan, strategy=strategy))
     given = _given(wishes)
-    engine = _engine(config, context.paths)
+    engine = engine_to_ask(config.engine, context.paths, must_run=True)
     if vram is None and (unified or gpu_backend):
         raise UsageError(f"{'--unified' if unified else '--gpu-backend'} says what --vram is.", "Add --vram.")
     held = HeldMemory.by(supervisor.status(context.paths))
@@ -104,7 +103,7 @@ def plan(
     if comparing and exact:
         raise UsageError("--exact was given together with --compare.", "Plan one variant exactly.")
     if forget:
-        keep(needed_variant(context, variant, model), AUTO, config, context.paths)
+        _forget(needed_variant(context, variant, model), config, context.paths)
     if comparing:
         chosen = wanted_variant(context, variant, model)
         rows = compare([chosen] if chosen else load_catalog(config), request, config, context.paths, given)
@@ -135,11 +134,12 @@ def plan(
         click.echo(f"- 1,000 tokens of answers {said}, at {price:g} an hour.")
 
 
-def _engine(config: Config, paths: Paths) -> Engine | None:
-    """The engine that is built, or the llama-server that the config names; None: not built yet."""
-    if source_kind(config.engine)[0] == "binary":
-        return build_engine(config.engine, paths, lambda _: None)
-    return find_engine(config.engine, paths)
+def _forget(target: Variant, config: Config, paths: Paths) -> None:
+    """Drop the settings that were kept for the model, and say which."""
+    kept = find_kept(target, config, paths)
+    keep(target, AUTO, config, paths)
+    said = f"Dropped your settings for {target.name}: {', '.join(kept.words())}."
+    click.echo(plain(said if kept.chosen else f"No settings were kept for {target.name}."), err=True)
 
 
 def _planned(
@@ -255,7 +255,8 @@ def table(made: Plan) -> list[str]:
         )
     host = made.host
     on_host = (host.weights_mib, host.kv_mib, host.compute_mib)
-    lines.append(f"{'host':>8} {_bar((*on_host, 0, 0), host.total_mib)} {_figures(on_host, host.total_mib)}")
+    on_disk = f", {made.disk_mib:,} of it on disk" if made.disk_mib else ""
+    lines.append(f"{'host':>8} {_bar((*on_host, 0, 0), host.total_mib)} {_figures(on_host, host.total_mib)}{on_disk}")
     lines += ["", "         # weights   = cache   + compute   % beside buffers   x others   . free", ""]
     return lines + [f"- {reason}" for reason in made.reasons]
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +51,20 @@ def build_engine(settings: EngineSettings, paths: Paths, emit: Emit, *, cancel: 
         emit(Notice("engine", note))
     emit(StageDone("engine", str(engine.server), f"{engine.backend}, {engine.capabilities.version}"))
     return engine
+
+
+def engine_to_ask(settings: EngineSettings, paths: Paths, *, must_run: bool = False) -> Engine | None:
+    """The engine that plans can ask: the finished build, or the llama-server that the config names, which is looked at
+    once (1 to 2 s) and remembered; None: not built yet, or it does not run.
+
+    Raises R1tuiError for settings that name nothing, and where it `must_run` and does not.
+    """
+    found = find.find_engine(settings, paths)
+    if found is not None or source_kind(settings)[0] != "binary":
+        return found
+    with suppress(*() if must_run else (R1tuiError,)):
+        return build_engine(settings, paths, lambda _: None)
+    return None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.engine.architectures import UnknownArchitectureError, check_architecture
-from r1tui.engine.find import Engine, find_engine
+from r1tui.engine.find import Engine
+from r1tui.engine.make import engine_to_ask
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.staging import check_room, progress_of, running_downloads
 from r1tui.hub.listing.remote import known_files
@@ -52,6 +53,8 @@ class MemoryNeeds(NamedTuple):
     vram_total_mib: float
     ram_mib: float
     ram_total_mib: float
+    disk_mib: float = 0.0
+    """Weights that RAM has no room for."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ class ModelEntry:
         if planned is None:
             return self.needs_by_size
         vram_total_mib = sum(one.total_mib for one in planned.devices)
-        return MemoryNeeds(planned.on_devices_mib, vram_total_mib, planned.host.planned_mib, planned.host.total_mib)
+        host = planned.in_ram_mib, planned.host.total_mib
+        return MemoryNeeds(planned.on_devices_mib, vram_total_mib, *host, planned.disk_mib)
 
     @property
     def group(self) -> Group:
@@ -178,7 +182,7 @@ def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[ModelEn
 
     What our own running server holds counts as free.
     """
-    engine = find_engine(config.engine, paths)
+    engine = engine_to_ask(config.engine, paths)
     request = request_here(config, paths, engine, HeldMemory.by(supervisor.status(paths)))
     search, disks, coming = ModelSearch(paths, config), model_disks(paths, config), running_downloads(paths)
     for variant in catalog:
@@ -199,7 +203,9 @@ def _needs_by_size(size_gib: float, request: PlanRequest) -> MemoryNeeds:
     apart = [device for device in request.devices if not device.unified]
     vram_mib = min(size_gib * 1024, sum(max(device.usable_mib, 0) for device in apart))
     vram_total_mib = sum(device.total_mib for device in apart)
-    return MemoryNeeds(vram_mib, vram_total_mib, size_gib * 1024 - vram_mib, request.host_total_mib)
+    rest_mib = size_gib * 1024 - vram_mib
+    ram_mib = min(rest_mib, max(request.host_usable_mib, 0.0))
+    return MemoryNeeds(vram_mib, vram_total_mib, ram_mib, request.host_total_mib, rest_mib - ram_mib)
 
 
 def other_variants(known: Mapping[str, Path | None], config: Config, paths: Paths) -> Catalog:

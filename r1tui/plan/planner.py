@@ -311,11 +311,18 @@ class _Planner:
             source=self._model.answers.source(layout),
             reasons=tuple(self._reasons),
             read_whole=self._read_whole(left_to_engine=left_to_engine),
+            disk_mib=self._disk_mib(usage) if verdict == "disk" else 0,
             repack_mib=_mib(repack_bytes),
         ).with_anonymous()
         if plan.load_mode == "none" and plan.verdict == "hybrid":
             plan = plan.because("The weights in RAM are read into memory, not mapped: GPUs copy from there faster.")
         return self._with_speed(plan, layout)
+
+    def _disk_mib(self, usage: MemoryUsage) -> int:
+        """MiB of the host's weights that do not fit beside all that must be in memory."""
+        unified_mib = self._request.unified_mib(share.total_bytes / MIB for share in usage.devices)
+        lacking_mib = usage.host.total_bytes / MIB + unified_mib - self._request.host_usable_mib
+        return round(min(max(lacking_mib, 0), usage.host.weights_bytes / MIB))
 
     def _read_whole(self, *, left_to_engine: bool) -> tuple[Verdict, ...]:
         """The verdicts with which weights are not mapped: nothing is gained where the memory is the host's, and on the

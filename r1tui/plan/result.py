@@ -71,6 +71,8 @@ class Plan:
     """What the engine said on the way to it."""
     read_whole: tuple[Verdict, ...] = ()
     """The verdicts with which weights are read into memory and not mapped: where GPUs have memory of their own."""
+    disk_mib: int = 0
+    """The host's weights that RAM has no room for, and that are read from disk for each token."""
     repack_mib: int = 0
     """The host's weights that the CPU copies into a layout of its own."""
 
@@ -95,6 +97,11 @@ class Plan:
     @property
     def on_devices_mib(self) -> int:
         return sum(device.planned_mib for device in self.devices)
+
+    @property
+    def in_ram_mib(self) -> int:
+        """MiB on the host, without what stays on disk."""
+        return self.host.planned_mib - self.disk_mib
 
     @property
     def fits(self) -> bool:

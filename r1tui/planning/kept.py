@@ -101,6 +101,8 @@ def find_kept(variant: Variant, config: Config, paths: Paths) -> ModelSettings:
 def keep(variant: Variant, settings: ModelSettings, config: Config, paths: Paths) -> None:
     """Keep the settings for the model's next starts; empty ones drop what was kept. Raises R1tuiError."""
     path = paths.model_settings
+    if not settings.chosen and not path.exists():
+        return
     try:
         private_folder(path.parent)
         with locked(path.with_suffix(".lock"), "The models' settings", waiting=lambda _: None):
@@ -108,7 +110,10 @@ def keep(variant: Variant, settings: ModelSettings, config: Config, paths: Paths
                 raise R1tuiError(f"{path} was written by a newer r1tui.", "Use that one, or remove the file.")
             file = read_json(path, _File) or _File()
             models = {**file.models, _key(variant, config): settings}
-            write_json(path, _File(models={key: one for key, one in models.items() if one.chosen}))
+            if models := {key: one for key, one in models.items() if one.chosen}:
+                write_json(path, _File(models=models))
+            else:
+                path.unlink(missing_ok=True)
     except OSError as error:
         raise os_error(error, path) from error
 

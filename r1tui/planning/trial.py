@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import LEAST_CONTEXT, Config
-from r1tui.engine.find import Engine, find_engine
+from r1tui.engine.find import Engine
+from r1tui.engine.make import engine_to_ask
 from r1tui.errors import R1tuiError
 from r1tui.gguf.kv import is_exact
 from r1tui.machine.hardware import usable_logical_cpus
@@ -49,7 +50,7 @@ class Trial:
     @classmethod
     def begin(cls, variant: Variant, config: Config, paths: Paths, server: Status) -> "Trial":
         """Look at the machine and at the model; what the `server` holds counts as free. Raises R1tuiError."""
-        engine, held = find_engine(config.engine, paths), HeldMemory.by(server)
+        engine, held = engine_to_ask(config.engine, paths), HeldMemory.by(server)
         subject = find_subject(variant, paths, config) or sketch_subject(variant, paths)
         if subject is None:
             raise R1tuiError(f"The size of {variant.name} is unknown.", FetchModel(variant.name))

@@ -157,9 +157,14 @@ class Cells:
 
 
 def memory(needs: MemoryNeeds) -> str:
-    """`71.2 of 79.6 GiB VRAM + 82.5 of 256.0 GiB RAM`."""
+    """`71.2 of 79.6 GiB VRAM + 60.1 of 64.0 GiB RAM + 22.4 GiB from disk`."""
     vram = f"{of_total(needs.vram_mib, needs.vram_total_mib)} VRAM + " if needs.vram_mib else ""
-    return f"{vram}{of_total(needs.ram_mib, needs.ram_total_mib)} RAM"
+    return f"{vram}{of_total(needs.ram_mib, needs.ram_total_mib)} RAM{from_disk(needs.disk_mib)}"
+
+
+def from_disk(mib: float) -> str:
+    """` + 22.4 GiB from disk`; empty for nothing."""
+    return f" + {mib / 1024:,.1f} GiB from disk" if mib else ""
 
 
 def of_total(mib: float, total_mib: float) -> str:
