@@ -5,17 +5,20 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from r1tui.config import Config, PlanSettings
 from r1tui.engine.probe import missing_gpus
 from r1tui.gguf import Header, read_header
+from r1tui.gguf.sketch import ModelShape, sketch_header
 from r1tui.machine.hardware import Machine, detect_machine
 from r1tui.machine.nvml import Gpu, GpuUse, Nvidia, NvmlSession, read_nvidia
 from r1tui.machine.visible import visible_gpus
 from r1tui.messages import DevicePlan, PlanSummary, Status
 from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.capabilities import Capabilities, EngineDevice
+from r1tui.plan.rates import DeviceRates
 from r1tui.plan.request import host_reserve_mib
 from r1tui.planning.devices import devices_here, is_one_memory, plan_devices
 from r1tui.planning.held import HeldMemory
@@ -261,3 +264,40 @@ def test_a_plan_for_an_imagined_machine_names_no_threads(r1tui: CommandLine, spa
     text = r1tui("plan", "--model", file, "--vram", "119", "--ram", "119").stdout
     assert text.splitlines()[1].startswith("disk:")
     assert "counted once" in text
+
+
+def a_card(number: int, gib: int, gbps: float | None, backend: str = "cuda") -> Device:
+    rates = gbps and DeviceRates(gbps, 60.0)
+    return Device(f"X{number}", backend, gib << 10, gib << 10, rates=rates or None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cards", "used"),
+    [
+        ((a_card(0, 24, 936), a_card(1, 12, 360)), {0}),
+        ((a_card(0, 12, 360), a_card(1, 24, 936)), {1}),
+        ((a_card(0, 24, 936), a_card(1, 24, 936)), {0, 1}),  # prompts are computed by both at once
+        ((a_card(0, 24, 936), a_card(1, 24, 768)), {0, 1}),
+        ((a_card(0, 10, 936), a_card(1, 24, 360)), {0, 1}),  # the fast one does not hold it
+        ((a_card(0, 24, 936), a_card(1, 80, None, "rpc")), {0}),
+        ((a_card(0, 24, None, "rpc"), a_card(1, 24, None, "rpc")), {0, 1}),
+        ((a_card(0, 24, 936), a_card(1, 12, 360), a_card(2, 12, 360)), {0}),
+    ],
+)
+def test_a_fast_card_that_holds_everything_is_not_held_up_by_a_slow_one(
+    cards: tuple[Device, ...], used: set[int]
+) -> None:
+    header = sketch_header("14b", ModelShape(40, 14.0), int(12e9))
+    request = PlanRequest(64 << 10, 64 << 10, 8, devices=cards)
+    made = make_plan(header, request)
+    assert made.verdict == "gpu"
+    assert set(made.layout.used) == used
+    free = [card for number, card in enumerate(cards) if number not in used]
+    names = [one.name for one in made.devices if one.planned_mib]
+    assert made.summary().placement == f"all on {', '.join(names)}"
+    assert any("free: answers are faster without" in reason for reason in made.reasons) == bool(free)
+    alone = make_plan(header, replace(request, devices=(cards[min(used)],)))
+    assert len(used) > 1 or made.ctx_size >= 0.95 * alone.ctx_size
+    more = msgspec.structs.replace(request.settings, ctx_size=made.ctx_size + 4096)
+    longer = make_plan(header, replace(request, settings=more))
+    assert longer.ctx_size == made.ctx_size + 4096 or longer.ctx_size == header.n_ctx_train

@@ -89,11 +89,15 @@ def test_larger_batches_make_faster_prompts(mla: Header) -> None:
 
 
 def test_a_gpu_of_unknown_make_is_one_of_its_size() -> None:
-    for mib, backend, low, high in (
-        (80 * GIB, "cuda", 2039, 3350), (24200, "cuda", 936, 1008), (119 * GIB, "cuda", 273, 273),
-        (144 * GIB, "metal", 800, 800), (192 * GIB, "hip", 5300, 5300),
+    for mib, backend, unified, low, high in (
+        (80 * GIB, "cuda", False, 2039, 3350), (24200, "cuda", False, 936, 1008), (119 * GIB, "cuda", True, 273, 273),
+        (144 * GIB, "metal", True, 800, 800), (192 * GIB, "hip", False, 5300, 5300),
+        (119 * GIB, "cuda", False, 1700, 4800),
+        (64 * GIB, "cuda", True, 205, 205), (96 * GIB, "cuda", True, 273, 273), (96 * GIB, "hip", True, 256, 256),
+        (110 * GIB, "vulkan", True, 256, 273), (96 * GIB, "vulkan", False, 1700, 1800),
+        (512 * GIB, "metal", True, 819, 819),
     ):  # fmt: skip
-        rates = typical_device(mib, backend)
+        rates = typical_device(mib, backend, unified=unified)
         assert low <= rates.memory_gbps <= high
         assert not rates.known
 

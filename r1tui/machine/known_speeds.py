@@ -17,6 +17,8 @@ class Card(NamedTuple):
     """What llama.cpp's matrix kernels reach in prompts of dense 4-bit models, about twice the single-precision peak."""
     usual: bool = False
     """True if it is what people mean who name only a size."""
+    shares_memory: bool = False
+    """True if its memory is the machine's."""
 
 
 CARDS = (
@@ -57,24 +59,24 @@ CARDS = (
     Card("GH200", 96, 4000, 160),
     Card("B200", 180, 8000, 180, usual=True),
     Card("RTX PRO 6000", 96, 1792, 240, usual=True),
-    Card("GB10", 119, 273, 34, usual=True),
-    Card("Thor", 122, 273, 28),
-    Card("Orin", 61, 205, 10),
+    Card("GB10", 119, 273, 34, usual=True, shares_memory=True),
+    Card("Thor", 122, 273, 28, shares_memory=True),
+    Card("Orin", 61, 205, 10, usual=True, shares_memory=True),
     Card("MI210", 64, 1638, 50),
     Card("MI250", 64, 1638, 50),
     Card("MI300X", 192, 5300, 130, usual=True),
     Card("RX 7900 XTX", 24, 960, 60, usual=True),
     Card("RX 9070 XT", 16, 640, 45),
-    Card("Radeon 8060S", 96, 256, 15),
-    Card("Apple M1 Ultra", 96, 800, 14),
-    Card("Apple M2 Ultra", 144, 800, 17, usual=True),
-    Card("Apple M3 Ultra", 384, 819, 20, usual=True),
-    Card("Apple M1 Max", 48, 400, 7),
-    Card("Apple M2 Max", 72, 400, 9),
-    Card("Apple M3 Max", 96, 400, 10),
-    Card("Apple M4 Max", 96, 546, 12, usual=True),
-    Card("Apple M4 Pro", 36, 273, 6, usual=True),
-    Card("Apple M4", 18, 120, 3, usual=True),
+    Card("Radeon 8060S", 96, 256, 15, usual=True, shares_memory=True),
+    Card("Apple M1 Ultra", 96, 800, 14, shares_memory=True),
+    Card("Apple M2 Ultra", 144, 800, 17, usual=True, shares_memory=True),
+    Card("Apple M3 Ultra", 384, 819, 20, usual=True, shares_memory=True),
+    Card("Apple M1 Max", 48, 400, 7, shares_memory=True),
+    Card("Apple M2 Max", 72, 400, 9, shares_memory=True),
+    Card("Apple M3 Max", 96, 400, 10, shares_memory=True),
+    Card("Apple M4 Max", 96, 546, 12, usual=True, shares_memory=True),
+    Card("Apple M4 Pro", 36, 273, 6, usual=True, shares_memory=True),
+    Card("Apple M4", 18, 120, 3, usual=True, shares_memory=True),
 )
 
 

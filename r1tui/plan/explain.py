@@ -5,6 +5,7 @@ from r1tui.gguf import Header, kv_bytes_per_token
 from r1tui.plan.answers import Answers
 from r1tui.plan.layout import MIB, MemoryUsage, ModelLayout
 from r1tui.plan.request import Device, PlanRequest
+from r1tui.plan.search import CLEARLY_FASTER
 from r1tui.plan.speed import NEVER_OFFLOAD, Expectation
 from r1tui.plan.verdict import Verdict
 from r1tui.text import listed, rough
@@ -21,8 +22,8 @@ def placement(
 ) -> list[str]:
     if not devices:
         return ["No usable GPU: everything runs on the CPU."]
-    names = ", ".join(device.name for device in devices)
-    total = header.n_layers + 1
+    used = [device.name for index, device in enumerate(devices) if index in layout.used]
+    names, total = ", ".join(used), header.n_layers + 1
     count, held = layout.n_gpu_layers, layout.n_cpu_moe if header.n_experts else 0
     if not count and given:
         return ["Everything runs on the CPU, as requested: no layer goes to a GPU."]
@@ -39,6 +40,7 @@ def placement(
         said.append(f"{rules} before everything else.")
     if everything or (count == total and not held and not layout.overrides):
         said.append(f"All {header.n_layers} layers and the output are on {names}.")
+        said += _left_free(devices, layout)
     elif count == total and not held:
         said.append(f"All layers are on {names}, except what your rules put on the host.")
     elif count == total:
@@ -50,6 +52,24 @@ def placement(
     if layout.kv_on_host:
         said.append("The K/V cache stays in RAM: in VRAM it would leave no room for the weights.")
     return said
+
+
+def _left_free(devices: tuple[Device, ...], layout: ModelLayout) -> list[str]:
+    """The reason that names the slower devices without a layer."""
+    holder = devices[min(layout.used)]
+    others = [
+        device.name
+        for index, device in enumerate(devices)
+        if index not in layout.used and device.likely_gbps * CLEARLY_FASTER <= holder.likely_gbps
+    ]
+    if len(layout.used) > 1 or not others:
+        return []
+    are, them, every = ("is", "it", "both") if len(others) == 1 else ("are", "them", "all")
+    stay = "stays" if len(others) == 1 else "stay"
+    return [
+        f"{listed(others)} {are} slower and {stay} free: answers are faster without {them}. A context too long for "
+        f"{holder.name} uses {every}."
+    ]
 
 
 def _no_layer(devices: tuple[Device, ...]) -> str:

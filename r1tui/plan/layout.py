@@ -33,6 +33,11 @@ class ModelLayout:
         return min(self.ubatch_size, padded(self.ctx_size))
 
     @property
+    def used(self) -> frozenset[int]:
+        """Numbers of the devices with layers."""
+        return frozenset(index for index, layers in enumerate(self.split) if layers)
+
+    @property
     def placement(self) -> tuple[int, int, bool]:
         """The part that a longer context or a larger batch must not change."""
         return self.n_gpu_layers, self.n_cpu_moe, self.kv_on_host

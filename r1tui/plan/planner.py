@@ -257,9 +257,9 @@ class _Planner:
         return best
 
     def _kept(self, layout: ModelLayout, verdict: Verdict) -> ModelLayout | None:
-        """The layout, its layers spread anew over the devices; None where that is worse."""
+        """The layout, its layers spread anew over the devices that it uses; None where that is worse."""
         found = self._search.given(layout, layout.n_gpu_layers, layout.n_cpu_moe) if layout.n_gpu_layers else layout
-        return found if self._verdict(found) == verdict else None
+        return found if found.used <= layout.used and self._verdict(found) == verdict else None
 
     def _result(
         self, strategy: Strategy, layout: ModelLayout, usage: MemoryUsage, cache: CacheChoice, verdict: Verdict

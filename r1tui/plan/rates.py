@@ -35,20 +35,24 @@ class HostRates:
     """True if bus, memory and cores were measured on this machine."""
 
 
-def typical_device(total_mib: int, backend: str = "cuda") -> DeviceRates:
+def typical_device(total_mib: int, backend: str = "cuda", *, unified: bool = False) -> DeviceRates:
     """A typical GPU of this size and kind: the middle of the usual cards of the nearest size."""
-    makers = _MAKERS.get(backend, ("",))
-    usual = [card for card in CARDS if card.usual and card.name.startswith(makers)]
-    if backend == "cuda":
-        usual = [card for card in usual if not card.name.startswith((*_MAKERS["hip"], *_MAKERS["metal"]))]
+    shares = unified or backend == "metal"
+    usual = [card for card in CARDS if card.usual and card.shares_memory == shares and _is_of(card, backend)]
     distance = min(abs(card.memory_gib - total_mib / 1024) for card in usual)
     near = [card for card in usual if abs(card.memory_gib - total_mib / 1024) == distance]
     memory, compute = [card.memory_gbps for card in near], [card.tflops for card in near]
     return DeviceRates((min(memory) * max(memory)) ** 0.5, (min(compute) * max(compute)) ** 0.5, known=False)
 
 
-_MAKERS = {"hip": ("MI", "RX"), "metal": ("Apple",)}
-"""How the names of a backend's cards begin, where not all of them can be its."""
+def _is_of(card: Card, backend: str) -> bool:
+    """True if the card's maker has this backend; Vulkan and workers have all but Apple's."""
+    maker = next((kind for kind, names in _MAKERS.items() if card.name.startswith(names)), "cuda")
+    return maker == backend or (backend in ("vulkan", "rpc") and maker != "metal")
+
+
+_MAKERS = {"hip": ("MI", "RX", "Radeon"), "metal": ("Apple",)}
+"""How the names of cards that are not NVIDIA's begin."""
 
 
 def rates_of(card: Card) -> DeviceRates:

@@ -9,7 +9,7 @@ from r1tui.plan.answers import EngineAnswer
 from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.history import PlanHistory
 from r1tui.plan.layout import ModelLayout
-from r1tui.plan.rates import DeviceRates, HostRates
+from r1tui.plan.rates import DeviceRates, HostRates, typical_device
 
 DeviceBackend = Literal["cuda", "hip", "vulkan", "metal", "rpc"]
 _BACKENDS: dict[str, DeviceBackend] = {
@@ -50,6 +50,16 @@ class Device:
         if self.margin_mib is not None:
             return self.margin_mib
         return round(host_reserve_mib(self.total_mib)) if self.unified else MARGIN_MIB
+
+    @property
+    def likely_rates(self) -> DeviceRates:
+        """Its rates, or those of a typical device of its size."""
+        return self.rates or typical_device(self.total_mib, self.backend, unified=self.unified)
+
+    @property
+    def likely_gbps(self) -> float:
+        """Speed of its memory; 0 for a worker that was not measured, which is behind a network."""
+        return 0.0 if self.backend == "rpc" and self.rates is None else self.likely_rates.memory_gbps
 
     def with_margin(self, extra_mib: int) -> "Device":
         return replace(self, margin_mib=self.left_free_mib + extra_mib)

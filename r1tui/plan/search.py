@@ -10,6 +10,8 @@ from r1tui.plan.request import PlanRequest
 from r1tui.plan.verdict import rule_of_thumb
 
 SPLIT_STEPS = 12
+CLEARLY_FASTER = 1.25
+"""A device that reads so many times faster than another is better alone, where it holds everything."""
 
 
 class Search:
@@ -133,6 +135,8 @@ class Search:
         if len(self._devices) == 1:
             single = replace(layout, split=(layout.n_gpu_layers,))
             return single if self.fits(single) else None
+        if (alone := self._on_fastest_alone(layout)) is not None:
+            return alone
         everywhere = replace(layout, split=(layout.n_gpu_layers, *(0,) * (len(self._devices) - 1)))
         first = self._model.measure(everywhere).devices[0] if self._devices else Share()
         beside, sizes = first.compute_bytes + first.pool_bytes, self._sizes(layout)
@@ -147,6 +151,22 @@ class Search:
             else:
                 low = middle
         return best
+
+    def _on_fastest_alone(self, layout: ModelLayout) -> ModelLayout | None:
+        """Everything on the fastest device, if that holds it and another is clearly slower.
+
+        A token passes through the layers one after the other, so a slower device that has some of them holds it up.
+        """
+        if not self._devices or layout.n_gpu_layers < self.everything or layout.n_cpu_moe or layout.overrides:
+            return None
+        rates = [device.likely_gbps for device in self._devices]
+        fastest = max(rates)
+        if fastest < CLEARLY_FASTER * min(rates) or not fastest:
+            return None
+        split = [0] * len(rates)
+        split[rates.index(fastest)] = layout.n_gpu_layers
+        found = replace(layout, split=tuple(split))
+        return found if self.fits(found) else None
 
     def _sizes(self, layout: ModelLayout) -> list[int]:
         """Bytes of each layer that goes to a device, the output layer last, with its cache."""

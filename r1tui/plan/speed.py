@@ -14,7 +14,7 @@ from r1tui.plan.cache import is_legacy_deepseek
 from r1tui.plan.layout import MIB, ModelLayout
 from r1tui.plan.memory import Model, place
 from r1tui.plan.pins import ON_HOST, Reads
-from r1tui.plan.rates import DeviceRates, HostRates, typical_device, typical_host
+from r1tui.plan.rates import HostRates, typical_host
 from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.result import FIRST_TOKEN_PROMPTS
 from r1tui.plan.verdict import Verdict
@@ -135,7 +135,7 @@ class _Work:
 
     def guessed(self) -> Iterator[str]:
         """The parts with work whose speed is guessed."""
-        yield from (device.name for _, device in self._busy() if not _rates_of(device).known)
+        yield from (device.name for _, device in self._busy() if not device.likely_rates.known)
         if self._reads[ON_HOST].total and not self._host.known:
             yield "RAM"
 
@@ -148,7 +148,7 @@ class _Work:
         seconds += host.experts * self._in_use * self._missing / self._disk_bps
         for index, device in self._busy():
             read = self._active(self._reads[index]) + self._usage.devices[index].kv_bytes * self._cached
-            seconds += read / (_rates_of(device).memory_gbps * 1e9 * GPU_SHARE) + self._layers[index] * self._layer_s
+            seconds += read / (device.likely_rates.memory_gbps * 1e9 * GPU_SHARE) + self._layers[index] * self._layer_s
         return seconds + TOKEN_S
 
     def prompt_s(self, tokens: int) -> float:
@@ -174,7 +174,7 @@ class _Work:
         host = self._reads[ON_HOST]
         seconds = self._touched(host, tokens) * self._missing / self._disk_bps
         for index, device in self._busy():
-            rates, reads = _rates_of(device), self._reads[index]
+            rates, reads = device.likely_rates, self._reads[index]
             computing = self._batch_flops(reads, tokens) / (rates.tflops * 1e12)
             reading = self._touched(reads, tokens) / (rates.memory_gbps * 1e9 * GPU_SHARE)
             seconds += max(computing, reading) + self._layers[index] * self._layer_s
@@ -192,7 +192,7 @@ class _Work:
         bus_gbps = self._host.bus_gbps * BUS_SHARE
         if self._verdict == "disk":
             bus_gbps = min(bus_gbps, PAGEABLE_GBPS)
-        computing = self._batch_flops(host, tokens) / (_rates_of(device).tflops * 1e12)
+        computing = self._batch_flops(host, tokens) / (device.likely_rates.tflops * 1e12)
         return self._touched(host, tokens) / (bus_gbps * 1e9) + computing
 
     def _cpu_s(self, tokens: int) -> float:
@@ -206,7 +206,7 @@ class _Work:
         header = self._model.header
         heads = header.n_heads * header.n_layers
         flops = heads * (header.key_length + header.value_length) * float(tokens) ** 2
-        fastest = max((_rates_of(device).tflops for _, device in self._busy()), default=0.0)
+        fastest = max((device.likely_rates.tflops for _, device in self._busy()), default=0.0)
         return flops / (fastest * 1e12 or self._cpu_flops)
 
     def _busy(self) -> Iterator[tuple[int, Device]]:
@@ -281,15 +281,11 @@ def _powers(first: int, last: int) -> Iterator[int]:
 def _host_of(request: PlanRequest) -> HostRates:
     """The host's rates; with a GPU that shares its memory, that memory's."""
     host = request.rates or typical_host(request.host_total_mib)
-    shared = max((_rates_of(device).memory_gbps for device in request.devices if device.unified), default=0.0)
+    shared = max((device.likely_rates.memory_gbps for device in request.devices if device.unified), default=0.0)
     if not shared:
         return host
     gbps = host.memory_gbps if host.known else max(host.memory_gbps, shared * UNIFIED_SHARE)
     return replace(host, memory_gbps=gbps, bus_gbps=shared)
-
-
-def _rates_of(device: Device) -> DeviceRates:
-    return device.rates or typical_device(device.total_mib, device.backend)
 
 
 def _rounded(band: Range) -> Range:

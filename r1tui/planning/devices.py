@@ -79,7 +79,7 @@ def is_one_memory(totals_mib: Sequence[int], host_mib: int | None, backend: Devi
     as much memory named beside it, is a GB10, a Jetson or a Strix Halo."""
     if backend == "metal" or host_mib is None:
         return backend == "metal"
-    cards = [card for card in CARDS if card.usual and not INTEGRATED.search(card.name)]
+    cards = [card for card in CARDS if card.usual and not card.shares_memory]
     a_card_s = any(abs(card.memory_gib * 1024 / host_mib - 1) < SAME_SIZE for card in cards)
     return backend != "rpc" and list(totals_mib) == [host_mib] and not a_card_s
 
