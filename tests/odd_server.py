@@ -6,6 +6,7 @@ others; none of these programs was run.
 
 import gzip
 import json
+import re
 import socket
 import socketserver
 import ssl
@@ -153,9 +154,30 @@ ANSWERS: dict[str, Reply] = {
     "text as an object": Reply(events(chunk([{"type": "text", "text": {"value": "Hello."}}], "stop"))),
     "refusal": Reply(events(chunk(refusal="Hello."), chunk(finish="stop"))),
     "error without words": Reply(events({**ODD, "error": {"code": 0, "message": ""}})),
+    "wrapped twice": Reply(events(*HELLO).replace(b"data: ", b"data: data: ")),
+    "null as text": Reply(events(chunk("Hel", "null"), chunk("lo.", "None"), chunk(finish="stop"))),
+    "STOP": Reply(events(*HELLO[:2], chunk(finish="STOP"))),
+    "eos": Reply(events(*HELLO[:2], chunk(finish="eos_token"))),
+    "choices in any order": Reply(
+        events(
+            {"choices": [{"index": 0, "delta": {"content": "Hel"}}, {"index": 1, "delta": {"content": "By"}}]},
+            {"choices": [{"index": 1, "delta": {"content": "e"}}, {"index": 0, "delta": {"content": "lo."}}]},
+            *HELLO[2:],
+        )
+    ),
+    "another index": Reply(events({"choices": [{"index": 1, **ODD["choices"][0]}]})),
+    "delta as text": Reply(events({"choices": [{"delta": "Hello.", "finish_reason": "stop"}]})),
+    "choices as an object": Reply(events({"choices": ODD["choices"][0]})),
+    "gzip and identity": Reply(gzip.compress(events(*HELLO)), headers=("Content-Encoding: gzip, identity",)),
     "status 201": Reply(events(*HELLO), 201),
     "connection kept after [DONE]": Reply(events(*HELLO), stays_open=True, has_length=False),
     "connection kept, no blank line": Reply(events(*HELLO, blank=False), stays_open=True, has_length=False),
+    "connection kept, no blank lines": Reply(events(*HELLO).replace(b"\n\n", b"\n"), stays_open=True, has_length=False),
+    "connection kept, neither [DONE] nor blank lines": Reply(
+        events(*HELLO, done=False, eol="\r\n").replace(b"\r\n\r\n", b"\r\n"), stays_open=True, has_length=False
+    ),
+    "connection kept, a chunk on each line": Reply(lines(*HELLO), stays_open=True, has_length=False),
+    "connection kept, whole": Reply(whole("Hello."), kind="application/json", stays_open=True, has_length=False),
     "connection kept, no [DONE]": Reply(events(*HELLO, done=False), stays_open=True, has_length=False),
     "redirected": Reply(b"", 307, headers=("Location: /again/v1/chat/completions",)),
     "redirected for good": Reply(b"", 308, headers=("Location: /again/v1/chat/completions",)),
@@ -167,6 +189,13 @@ THINKERS: dict[str, Reply] = {
     "reasoning": Reply(events(chunk(reasoning=THOUGHT), *HELLO)),
     "reasoning with empty content": Reply(events(chunk("", reasoning=THOUGHT), *HELLO)),
     "both names": Reply(events(chunk(reasoning=THOUGHT, reasoning_content=THOUGHT), *HELLO)),
+    **{
+        name: Reply(events(chunk(**{name: THOUGHT}), *HELLO))
+        for name in ("thinking", "thinking_content", "reasoning_text", "thought", "thoughts")
+    },
+    "reasoning as an object": Reply(events(chunk(reasoning={"content": THOUGHT}), *HELLO)),
+    "reasoning_details": Reply(events(chunk(reasoning_details=[{"type": "reasoning.text", "text": THOUGHT}]), *HELLO)),
+    "reasoning_content and tags": Reply(events(chunk(reasoning_content=THOUGHT), chunk("<think></think>"), *HELLO)),
     "null reasoning": Reply(events(chunk(reasoning=THOUGHT), chunk("Hello.", "stop", reasoning=None))),
     "tags": Reply(events(chunk("<think>"), chunk(f"{THOUGHT}</think>"), *HELLO)),
     "no opening tag": Reply(events(chunk(THOUGHT), chunk("</think>"), *HELLO)),
@@ -232,6 +261,32 @@ REFUSALS: dict[str, tuple[Reply, str]] = {
     "a tool's call": (Reply(events(chunk(tool_calls=[{"index": 0}]), chunk(finish="tool_calls"))), "tool_calls"),
     "filtered": (Reply(events(chunk(finish="content_filter"))), "content_filter"),
     "error as a reason": (Reply(events(chunk("Hel"), chunk(finish="error"))), "middle of the answer"),
+    **{
+        reason: (Reply(events(chunk("Hel"), chunk(finish=reason))), f"ended the answer early: {reason}.")
+        for reason in ("content_filter", "abort", "insufficient_system_resource")
+    },
+    "null as a reason, cut": (Reply(events(chunk("Hel", "null"), done=False)), "middle of the answer"),
+    "error in a choice": (
+        Reply(events({"choices": [{"delta": {"content": ""}, "error": {"message": "out of luck"}}]})),
+        "out of luck",
+    ),
+    "error in a choice, whole": (
+        Reply(b'{"choices": [{"error": {"message": "out of luck"}, "finish_reason": "error"}]}'),
+        "out of luck",
+    ),
+    "error, connection kept": (
+        Reply(b'{"error": "out of luck"}', kind="application/json", stays_open=True, has_length=False),
+        "out of luck",
+    ),
+    "an event without end": (Reply(b"data: " + b"x" * (17 << 20)), "an answer without end"),
+    "brotli, among others": (Reply(b"\x0b\x05\x80", headers=("Content-Encoding: gzip, br",)), "(br)"),
+    "brotli, refused": (Reply(b"\x0b", 500, headers=("Content-Encoding: br",)), "(500) without giving a reason"),
+    "no gzip, refused": (Reply(b"nope", 400, headers=("Content-Encoding: gzip",)), "(400) without giving a reason"),
+    "x-gzip, refused": (
+        Reply(gzip.compress(b'{"error": "out of luck"}'), 400, headers=("Content-Encoding: x-gzip",)),
+        "out of luck",
+    ),
+    "nonsense": (Reply(b"", 307, headers=("Location: http://[::",)), "http://[::"),
     "brotli": (Reply(b"\x0b\x05\x80", headers=("Content-Encoding: br",)), "(br)"),
     "zstd": (Reply(b"\x28\xb5\x2f\xfd", headers=("Content-Encoding: zstd",)), "(zstd)"),
     "no gzip": (Reply(b"nope", headers=("Content-Encoding: gzip",)), "decompressed"),
@@ -270,6 +325,8 @@ class OddServer:
     reply: Reply = ANSWERS["plain"]
     models: list[str] | None = None
     """What `/v1/models` lists; None: it has no such path."""
+    unknown: tuple[str, ...] = ()
+    """Fields of a question that it refuses."""
     others: dict[str, Reply] = field(default_factory=dict)
     """What it answers at other paths; 404 where nothing is named."""
     seen: list[Seen] = field(default_factory=list)
@@ -287,11 +344,13 @@ class OddServer:
         return [one for one in self.seen if one.path.endswith("/chat/completions")]
 
     def reply_to(self, seen: Seen) -> Reply:
-        path = seen.path.partition("?")[0]
+        path = re.sub(r"^http://[^/]*", "", seen.path.partition("?")[0])  # whole as to a proxy
         if path == "/again/v1/chat/completions":
             return ANSWERS["plain"]
         if path == "/v1/chat/completions":
-            return self.reply
+            odd = [name for name in self.unknown if name in seen.json]
+            detail = [{"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs"} for name in odd]
+            return refused(422, {"detail": detail}) if odd else self.reply
         if path in self.others:
             return self.others[path]
         if path == "/v1/models" and self.models is not None:

@@ -13,7 +13,7 @@ from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.overlays import ServerModelsScreen
 from tests.conftest import CommandLine
-from tests.odd_server import REFUSALS, THINKERS, THOUGHT, OddServer, Reply, odd_server
+from tests.odd_server import REFUSALS, THINKERS, THOUGHT, OddServer, Reply, chunk, events, odd_server
 from tests.tui_rig import ask, opened, until
 
 
@@ -36,6 +36,24 @@ def test_stdout_has_the_answer_and_nothing_else(r1tui: CommandLine, habit: str) 
     figures = ("prompt_tokens", "completion_tokens", "prompt_tps", "tps")
     assert [said[-1][name] for name in figures] == [None] * 4
     assert all(one.json["model"] == "m" for one in server.chats)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (events(chunk("Hel"), chunk(finish="length")), "Cut off at the token limit"),
+        (events(chunk(reasoning=THOUGHT), chunk(finish="MAX_TOKENS")), "Cut off at the token limit"),
+        (events(chunk(reasoning=THOUGHT), chunk(finish="stop")), "The answer has no text."),
+        (events(chunk(finish="stop")), "The answer has no text."),
+        (events(chunk("Hello."), chunk(finish="stop")), ""),
+    ],
+)
+def test_an_answer_that_is_none_or_not_whole_is_not_passed_over(r1tui: CommandLine, reply: bytes, said: str) -> None:
+    with odd_server(Reply(reply)) as server:
+        ran = r1tui("chat", "--attach", server.url, "hi")
+    assert ran.returncode == 0
+    assert ran.stderr.removeprefix(f"{THOUGHT}\n").strip().startswith(said)
+    assert bool(said) == bool(ran.stderr)
 
 
 def test_a_refusal_is_the_server_s_own(r1tui: CommandLine) -> None:

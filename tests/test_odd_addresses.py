@@ -131,3 +131,35 @@ async def test_no_proxy_lies_before_this_machine(monkeypatch: pytest.MonkeyPatch
     with odd_server() as server:
         async with ServerClient(Endpoint.parse(f"http://0.0.0.0:{server.port}"), ours=False) as client:
             assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "path"),
+    [
+        ("http_proxy", "http://srv.example:8080", "/v1/chat/completions"),
+        ("ALL_PROXY", "http://srv.example:8080", "/v1/chat/completions"),
+        ("HTTPS_PROXY", "https://srv.example:8443", "srv.example:8443"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["text/plain", "text/html"])
+async def test_a_proxy_that_wants_a_name_and_password_says_so(
+    name: str, url: str, path: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = refused(407, b"<html>log in</html>" if "html" in kind else b"log in", kind)
+    with odd_server(reply, others={path: reply}) as proxy:
+        monkeypatch.setenv(name, proxy.url)
+        async with ServerClient(Endpoint.parse(url), ours=False) as client:
+            [failed] = [event async for event in client.stream_chat(HI, "c")]
+    assert isinstance(failed, Failed)
+    assert failed.cause == f"The proxy of {name} asks for a name and password (407)."
+    assert failed.remedy == f"Write them into {name}: http://NAME:PASSWORD@HOST:PORT."
+
+
+@pytest.mark.parametrize("reply", [refused(403, b"<html>denied</html>", "text/html"), Reply(b"", version="SSH-2.0")])
+async def test_what_a_proxy_answers_may_be_gone_past(reply: Reply, monkeypatch: pytest.MonkeyPatch) -> None:
+    with odd_server(reply) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        async with ServerClient(Endpoint.parse("http://srv.example:8080"), ours=False) as client:
+            [failed] = [event async for event in client.stream_chat(HI, "c")]
+    assert isinstance(failed, Failed)
+    assert "Or set NO_PROXY=srv.example to go past the proxy of http_proxy." in failed.remedy

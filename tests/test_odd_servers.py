@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
-from r1tui.events import Content, ContentWasThinking, Failed, Finished, Reasoning, StreamEvent
+from r1tui.events import Begun, Content, ContentWasThinking, Failed, Finished, Reasoning, StreamEvent
 from r1tui.server.answer import AnswerReader
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
@@ -20,6 +21,8 @@ from r1tui.server.sse import EventSplitter
 from tests.odd_server import (
     ANSWERS,
     BROKEN_TEXT,
+    HELLO,
+    ODD,
     REFUSALS,
     THINKERS,
     THOUGHT,
@@ -71,6 +74,45 @@ async def test_an_answer_of_whatever_habit_is_an_answer(habit: str) -> None:
     assert len(server.chats) == (2 if "redirected" in habit else 1)
 
 
+async def test_events_without_blank_lines_are_read_as_they_come() -> None:
+    with odd_server(Reply(events(*HELLO[:1], done=False)[:-1], endless=True)) as server:
+        async with client_of(server) as client, aclosing(client.stream_chat(HI, "c")) as stream:
+            assert [await anext(stream), await anext(stream)] == [Begun("c"), Content("Hel")]
+
+
+async def test_a_server_that_refuses_the_fields_it_does_not_know_is_asked_without_them() -> None:
+    with odd_server(unknown=("timings_per_token", "reasoning_control")) as server:
+        async with client_of(server) as client:
+            for _ in range(2):
+                assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
+    assert ["timings_per_token" in one.json for one in server.chats] == [True, False, False]
+    assert "stream" in server.chats[1].json
+
+
+async def test_a_setting_of_the_user_s_is_never_left_out() -> None:
+    request = ChatRequest(HI.messages, SamplingSettings(top_k=3))
+    with odd_server(unknown=("top_k",)) as server:
+        async with client_of(server) as client:
+            [failed] = await collect(client.stream_chat(request, "c"))
+    assert isinstance(failed, Failed)
+    assert len(server.chats) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": "This model's maximum context length is 8 tokens.", "code": 400}},
+        {"error": {"message": "Please reduce it.", "code": "context_length_exceeded"}},
+        {"message": "input is too long for this model"},
+    ],
+)
+async def test_a_question_that_is_too_long_is_not_mended_by_another_model_s_name(said: object) -> None:
+    with odd_server(refused(400, said)) as server:
+        [failed] = await ask(server)
+    assert isinstance(failed, Failed)
+    assert failed.remedy == "Start a new conversation. Or give the server a larger context."
+
+
 @pytest.mark.parametrize("habit", THINKERS)
 async def test_thinking_of_whatever_habit_is_thinking(habit: str) -> None:
     with odd_server(THINKERS[habit]) as server:
@@ -111,6 +153,15 @@ async def test_figures_that_are_not_given_are_none_and_those_that_are_stay() -> 
         details = {"prompt_tokens": 5, "completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 4}}
         server.reply = Reply(events(chunk(reasoning="Hm."), chunk("Hello.", "stop"), {"choices": [], "usage": details}))
         detailed = (await ask(server))[-1]
+        server.reply = Reply(events({**ODD, "timings": {"predicted_per_second": 4.0}}))
+        half = (await ask(server))[-1]
+        wrong = {"prompt_n": -3, "predicted_n": 1 << 70, "predicted_per_second": -1.0}
+        server.reply = Reply(events({**ODD, "timings": wrong, "usage": {"prompt_tokens": -1, "completion_tokens": -5}}))
+        negative = (await ask(server))[-1]
+    assert isinstance(half, Finished)
+    assert (half.prompt_tokens, half.completion_tokens, half.tps) == (None, None, 4.0)
+    assert isinstance(negative, Finished)
+    assert (negative.prompt_tokens, negative.completion_tokens, negative.tps) == (None, None, None)
     assert isinstance(end, Finished)
     assert (end.prompt_tokens, end.completion_tokens, end.prompt_tps, end.tps) == (None, None, None, None)
     assert isinstance(counted, Finished)

@@ -193,6 +193,7 @@ class _ShowText:
         self._last = {False: "\n", True: "\n"}
         self._safe = {False: is_terminal(sys.stdout), True: is_terminal(sys.stderr)}
         self._progress_shown = False
+        self._has_text = False
         self.is_live = self._safe[False]
         """True where somebody watches the answer come, so that nothing is held back."""
 
@@ -210,14 +211,22 @@ class _ShowText:
                 if self._last[False] == "\n" and self._last[True] != "\n":
                     self._write("\n", err=True)
                 self._write(text, err=False)
-            case events.Finished() if self._safe[True]:
+            case events.Finished():
                 self.end()
-                thought = f" ({event.reasoning_tokens} of them thinking)" if event.reasoning_tokens else ""
-                answer = f"{_figure(event.completion_tokens)} tokens{thought} at {_figure(event.tps)}/s"
-                prompt = f"prompt {_figure(event.prompt_tokens)} at {_figure(event.prompt_tps)}/s"
-                click.secho(f"{answer}, {prompt}", err=True, dim=True)
+                if event.finish_reason == "length":
+                    say("Cut off at the token limit (sampling.max_tokens), or because the context is full.", err=True)
+                elif not self._has_text:
+                    say("The answer has no text.", err=True)
+                self._show_figures(event)
             case _:
                 pass
+
+    def _show_figures(self, event: events.Finished) -> None:
+        if self._safe[True]:
+            thought = f" ({event.reasoning_tokens} of them thinking)" if event.reasoning_tokens else ""
+            answer = f"{_figure(event.completion_tokens)} tokens{thought} at {_figure(event.tps)}/s"
+            prompt = f"prompt {_figure(event.prompt_tokens)} at {_figure(event.prompt_tps)}/s"
+            click.secho(f"{answer}, {prompt}", err=True, dim=True)
 
     def end(self) -> None:
         """Leave both streams at the beginning of a line."""
@@ -237,6 +246,7 @@ class _ShowText:
         else:
             click.echo(shown, nl=False, err=err)
         self._last[err] = shown[-1]
+        self._has_text = self._has_text or not err
 
 
 class _ShowJson:

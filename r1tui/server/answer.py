@@ -38,6 +38,15 @@ OPEN, CLOSE = "<think>", "</think>"
 MOST_QUOTED = 100
 """After so many quoted tags none is expected to be the thinking's end."""
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
+REASONS = {
+    "null": "", "none": "", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
+    "complete": "stop", "stop": "stop", "length": "length", "max_tokens": "length", "max_length": "length",
+    "model_length": "length",
+}  # fmt: skip
+"""Other servers' words for the end of an answer, in lower case, and llama-server's; empty: it goes on."""
+_CUT_SHORT = ("abort", "content_filter", "insufficient_system_resource", "network_error", "recitation", "safety",
+              "sensitive", "timeout")  # fmt: skip
+"""Reasons for which an answer is not whole."""
 _QUOTES = ("`", '"', "'", "(", "[", "“", "‘", "«", "„")
 Piece = Reasoning | Content | ContentWasThinking
 GAP_TEXT = "\n\n[About {} are missing here: no supervisor recorded them.]\n\n"
@@ -250,7 +259,7 @@ class AnswerReader:
             self._usage = chunk.usage
             if (details := chunk.usage.completion_tokens_details) is not None:
                 self._reasoning_tokens = details.reasoning_tokens
-        for choice in chunk.choices[:1]:
+        for choice in chunk.choices:
             yield from self._read_choice(choice)
         if (counts := chunk.timings) and counts.predicted_n:
             yield Timings(
@@ -270,7 +279,8 @@ class AnswerReader:
             yield from self._token(Reasoning(thought))
         for piece in self._splitter.feed(choice.delta.content or choice.text or ""):
             yield from self._token(piece)
-        self._finish_reason = choice.finish_reason or self._finish_reason
+        if choice.finish_reason:
+            self._finish_reason = REASONS.get(choice.finish_reason.lower(), choice.finish_reason) or self._finish_reason
 
     def _tell_gap(self, gap: Gap, after: Chunk) -> Iterator[StreamEvent]:
         """Say in the answer, where it belongs, how much of it is missing: in tokens where the server counts them."""
@@ -309,7 +319,8 @@ class AnswerReader:
             return
         self.done = True
         seen, usage = self._timings, self._usage
-        counted_prompt, counted = (seen.prompt_n + seen.cache_n, seen.predicted_n) if seen else (None, None)
+        counted_prompt = seen.prompt_n + seen.cache_n or None if seen else None
+        counted = seen.predicted_n if seen and (seen.predicted_n or counted_prompt) else None
         yield Finished(
             finish_reason=self._finish_reason or "stop",
             prompt_tokens=counted_prompt if usage.prompt_tokens is None else usage.prompt_tokens,
@@ -336,6 +347,8 @@ class AnswerReader:
             return R1tuiError(
                 f"The server sent no text. Its reason: {reason}.", "Rephrase the question, or choose another model."
             )
+        if reason is not None and reason.lower() in _CUT_SHORT:
+            return R1tuiError(f"{self._owner.subject} ended the answer early: {reason}.", self._owner.after_break)
         return None
 
     def _failure(self, error: ServerError) -> Failed:

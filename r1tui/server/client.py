@@ -22,10 +22,21 @@ from r1tui.server.http import ServerHttp
 from r1tui.server.refusal import FOREIGN, FOREIGN_SOCKET, OURS
 from r1tui.server.stream import AnswerStream
 from r1tui.server.wire import Done, InputTokens, Props, RenderedPrompt, Slot, Tokens, known
+from r1tui.system.lazy import httpx2
 
 _PASSED = ("temperature", "top_p", "min_p", "top_k", "repeat_penalty", "presence_penalty", "frequency_penalty")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _FULL_PATH = re.compile(f"/|{_WINDOWS.pattern}")
+SERVICES: dict[str, Any] = {
+    "stream_options": {"include_usage": True},
+    "timings_per_token": True,
+    "return_progress": True,
+    "reasoning_control": True,
+    "reasoning_budget_start_tag": OPEN,  # for templates in which the server sees no thinking
+    "reasoning_budget_end_tags": [CLOSE],
+    "reasoning_budget_message": "",
+}
+"""Fields of every question that change nothing in the answer's text; a strict server refuses what it does not know."""
 CONVERSATION_HEADER = "X-Conversation-Id"
 MOST_NAMED = 8
 STOP_S = 3.0
@@ -101,13 +112,7 @@ class ChatRequest:
         return {
             **{key: value for key, value in optional.items() if value is not None},
             "stream": True,
-            "stream_options": {"include_usage": True},
-            "timings_per_token": True,
-            "return_progress": True,
-            "reasoning_control": True,
-            "reasoning_budget_start_tag": OPEN,  # for templates in which the server sees no thinking
-            "reasoning_budget_end_tags": [CLOSE],
-            "reasoning_budget_message": "",
+            **SERVICES,
         }
 
 
@@ -162,6 +167,8 @@ class ServerClient:
         self._only_model: frozenset[str] | None = None
         """The names of the one model of a llama-server that has no other; None while it was not asked."""
         self._forces_thinking: dict[bool | None, bool] = {}
+        self._is_strict = False
+        """True once the server has refused one of SERVICES."""
         self._silent_until_s = 0.0
         """Until when the server is not asked again for what it did not say."""
         self._stopped: set[str] = set()
@@ -302,10 +309,20 @@ class ServerClient:
                 yield event
             return
         headers = {CONVERSATION_HEADER: conversation_id, "Connection": "close"}
-        post = self._http.streaming_request("POST", target, body=self._named(body), headers=headers)
-        stream = self._streams[conversation_id] = AnswerStream(self._http, reader, conversation_id)
+
+        def post() -> httpx2.Request:
+            fields = {key: value for key, value in body.items() if not (self._is_strict and key in SERVICES)}
+            return self._http.streaming_request("POST", target, body=self._named(fields), headers=headers)
+
+        def plainer(refusal: bytes) -> httpx2.Request | None:
+            if self._ours or self._is_strict or not any(key.encode() in refusal for key in SERVICES):
+                return None
+            self._is_strict = True
+            return post()
+
+        stream = self._streams[conversation_id] = AnswerStream(self._http, reader, conversation_id, plainer)
         try:
-            async with aclosing(stream.events(post)) as events:
+            async with aclosing(stream.events(post())) as events:
                 async for event in events:
                     yield event
         finally:

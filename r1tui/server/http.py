@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import decode_foreign
 from r1tui.remedies import RestartServer
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.refusal import HTTPS_HINT, ServerOwner, explain, explain_transport, web_page
+from r1tui.server.refusal import HTTPS_HINT, ServerOwner, explain, explain_transport, proxy_login, web_page
 from r1tui.server.wire import ServerError, foreign_json, looks_like_html, read_error
 from r1tui.system.environment import KEY_VARIABLE, check_network, clean_secret
 from r1tui.system.lazy import httpx2
@@ -23,6 +24,7 @@ MOST_REDIRECTS = 5
 LARGEST_BODY_BYTES = 64 << 20
 _KEEP_METHOD = (307, 308)
 _GET_ONLY = (301, 302, 303)
+_UNREADABLE = ("br", "zstd", "compress")
 
 
 class ServerHttp:
@@ -84,7 +86,7 @@ class ServerHttp:
         """The JSON that a server of whatever kind answers; None where it has none. Raises R1tuiError when nobody does,
         or what answers is a web page."""
         response, content = await self._exchange(self._client.build_request("GET", path))
-        if response.status_code in (401, 403):
+        if response.status_code in (401, 403, 407):
             raise self.refusal(response, content)
         if response.status_code != 200:
             return None
@@ -141,14 +143,22 @@ class ServerHttp:
         raise R1tuiError(f"{self.endpoint} redirects too often.", "Check the address.")
 
     async def body(self, response: httpx2.Response) -> bytes:
-        """All of a response, up to 64 MiB. Raises R1tuiError."""
+        """All of a response, up to 64 MiB. Raises R1tuiError; a refusal that cannot be unpacked is empty."""
         content = bytearray()
         try:
-            async for data in response.aiter_bytes():
+            pieces = unpacked(response)
+        except R1tuiError:
+            if response.is_success:
+                raise
+            return b""
+        try:
+            async for data in pieces:
                 content += data
                 if len(content) > LARGEST_BODY_BYTES:
                     raise R1tuiError(f"{self.endpoint} sent more than 64 MiB in one answer.", "Check the address.")
         except (httpx2.HTTPError, OSError) as error:
+            if isinstance(error, httpx2.DecodingError) and not response.is_success:
+                return b""
             raise explain_transport(error, self.endpoint, self.owner) from error
         return bytes(content)
 
@@ -159,6 +169,8 @@ class ServerHttp:
             return R1tuiError(f"{self.endpoint} uses https.", "Use https:// in the address.")
         if response.is_redirect and location:
             return self._elsewhere(location)
+        if response.status_code == 407 and not self.endpoint.is_loopback:
+            return proxy_login(self.endpoint)
         if looks_like_html(content):
             return web_page(self.endpoint, response.status_code)
         wait = response.headers.get("retry-after", "").strip()
@@ -171,8 +183,24 @@ class ServerHttp:
         return error if isinstance(error, R1tuiError) else explain(error, self.owner)
 
     def _elsewhere(self, location: str) -> R1tuiError:
-        where = urlsplit(location)
+        try:
+            where = urlsplit(location)
+        except ValueError:
+            where = urlsplit("")
         shown = f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}" if where.netloc else location
         return R1tuiError(
             f"{self.endpoint} redirects to another address: {shown or 'nowhere'}.", "Use that address, if you trust it."
         )
+
+
+def unpacked(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body as it comes; unpacked where a server packs it although it was asked not to. Raises R1tuiError."""
+    packed = response.headers.get("content-encoding", "").strip().lower()
+    if unreadable := [way for way in _UNREADABLE if way in packed.replace(",", " ").split()]:
+        raise R1tuiError(
+            f"The server compresses its answer ({unreadable[0]}); r1tui cannot read that.",
+            "Turn off compression on the server.",
+        )
+    if packed == "x-gzip":  # the same by its older name
+        response.headers["content-encoding"] = "gzip"
+    return response.aiter_bytes() if packed else response.aiter_raw()

@@ -51,6 +51,9 @@ _NOT_LISTENING = {
     errno.ENOTSOCK: "has no server listening",
 }
 _NOT_TLS = re.compile(r"WRONG_VERSION_NUMBER|wrong version number|record layer|UNEXPECTED_EOF|packet length", re.I)
+_TOO_LONG = re.compile(
+    r"context[_ ](length|size|window|limit)|(prompt|input) is too long|too many tokens|max_(model|seq|input)_len", re.I
+)
 _CHECK_ADDRESS = "Check the address."
 HTTPS_HINT = re.compile(rb"HTTP request (was sent )?to (an )?HTTPS|plain HTTP request", re.I)
 
@@ -129,15 +132,30 @@ def explain(error: ServerError, owner: ServerOwner = OURS) -> R1tuiError:
         return R1tuiError(cause, "Wait until its model is loaded.", AskAgain())
     if error.status in (429, 503):
         return R1tuiError(cause, f"Wait {duration(error.wait_s) if error.wait_s else 'a moment'}.", AskAgain())
+    if _TOO_LONG.search(f"{error.code} {said}"):
+        return R1tuiError(cause, NewChat(), "Or give the server a larger context.")
     has_no_model = error.status in (400, 404, 422) and "model" in said.lower()
     return R1tuiError(cause, ChooseModel() if has_no_model else owner.log)
 
 
 def explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner) -> R1tuiError:
-    """Cause and remedy of an HTTP library's error while `endpoint` was asked."""
+    """Cause and remedies of an HTTP library's error while `endpoint` was asked."""
+    said = _explain_transport(error, endpoint, owner)
+    return R1tuiError(said.cause, *said.remedies, *([] if "PROXY" in said.remedy.upper() else _without_proxy(endpoint)))
+
+
+def _without_proxy(endpoint: Endpoint) -> list[str]:
+    """The remedy where a proxy lies in between, which may be what answers."""
+    proxy = "" if endpoint.is_loopback else proxy_variable(endpoint.base_url)
+    return [f"Or set NO_PROXY={endpoint.host} to go past the proxy of {proxy}."] if proxy else []
+
+
+def _explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner) -> R1tuiError:
     errors = _chain(error)
     said = " ".join(map(str, errors))
     codes = {one.errno for one in errors if isinstance(one, OSError)}
+    if isinstance(error, httpx2.ProxyError) and "407" in said:
+        return proxy_login(endpoint)
     if isinstance(error, httpx2.ProxyError):
         remedy = f"Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or set NO_PROXY={endpoint.host}."
         return R1tuiError(f"The proxy refuses the connection to {endpoint}.", remedy)
@@ -166,11 +184,18 @@ def explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner) 
     return R1tuiError(f"No {owner.name} answers at {endpoint}.", *owner.look)
 
 
+def proxy_login(endpoint: Endpoint) -> R1tuiError:
+    """The error of a proxy that wants to know who asks."""
+    name = proxy_variable(endpoint.base_url) or "HTTP_PROXY"
+    remedy = f"Write them into {name}: http://NAME:PASSWORD@HOST:PORT."
+    return R1tuiError(f"The proxy of {name} asks for a name and password (407).", remedy)
+
+
 def web_page(endpoint: Endpoint, status: int | None = None) -> R1tuiError:
     """The error of an address at which a web page answers."""
     shown = f" ({status})" if status else ""
     cause = f"{endpoint} answers with a web page{shown}: a proxy, a login page or another program."
-    return R1tuiError(cause, "Check the address and its port.")
+    return R1tuiError(cause, "Check the address and its port.", *_without_proxy(endpoint))
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

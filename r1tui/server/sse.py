@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import quote
 
 import msgspec
@@ -12,6 +13,9 @@ BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 """The end of an event, whichever of the three line ends of the WHATWG's specification a server writes."""
+_JSON_LINE = re.compile(rb"\}(?:\r\n|\n|\r)")
+"""The end of a line that may be whole JSON."""
+_SHORT_BYTES = 64
 LOOKUP = "/v1/streams/lookup"
 BUFFER_BYTES = 4 << 20
 """What llama-server b11434 keeps of a stream (tools/server/server-stream.cpp); the oldest bytes are dropped first."""
@@ -23,12 +27,16 @@ class EventSplitter:
     """Cuts a stream of server-sent events into payloads and counts the bytes of the whole ones.
 
     The count is what `/v1/stream?from=` wants, which is why httpx2's own reader, which hides it, does not serve here.
+    With `by_lines` an event may lack its blank line: a line whose data is whole JSON is one, too.
     """
 
-    def __init__(self, offset: int = 0) -> None:
+    def __init__(self, offset: int = 0, *, by_lines: bool = False) -> None:
         self.offset = offset
         """Bytes of the stream up to the end of the last whole event."""
         self._buffer = bytearray()
+        self._searched_bytes = 0
+        """How much of the buffer has been searched: an event may be long, and come in many pieces."""
+        self._by_lines = by_lines
         self._has_returns = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -38,6 +46,7 @@ class EventSplitter:
         while (end := self._end_of_event()) is not None:
             event = bytes(self._buffer[: end[0]])
             del self._buffer[: end[1]]
+            self._searched_bytes = 0
             event = event if self.offset else event.removeprefix(BOM)
             self.offset += end[1]
             if payload := _payload(event):
@@ -54,6 +63,7 @@ class EventSplitter:
         """The payload of an event that the stream's end left without its blank line; empty where there is none."""
         event = self.pending
         self._buffer.clear()
+        self._searched_bytes = 0
         return _payload(event)
 
     @property
@@ -61,12 +71,30 @@ class EventSplitter:
         """The received part of an incomplete event."""
         return bytes(self._buffer) if self.offset else bytes(self._buffer).removeprefix(BOM)
 
+    @property
+    def last_line(self) -> bytes:
+        """The data of the last line of what is pending, without a line end; of a long line only its end."""
+        lines = self._buffer[-_SHORT_BYTES:].splitlines()
+        return bytes(lines[-1]).removeprefix(BOM).removeprefix(b"data:") if lines else b""
+
     def _end_of_event(self) -> tuple[int, int] | None:
-        if not self._has_returns:
-            end = self._buffer.find(b"\n\n")
-            return (end, end + 2) if end >= 0 else None
-        found = _BLANK_LINE.search(self._buffer)
-        return found.span() if found is not None else None
+        start, length = max(self._searched_bytes - 3, 0), len(self._buffer)
+        self._searched_bytes = length
+        if self._has_returns:
+            found = _BLANK_LINE.search(self._buffer, start)
+            span = found.span() if found is not None else None
+        else:
+            end = self._buffer.find(b"\n\n", start)
+            span = (end, end + 2) if end >= 0 else None
+        return self._end_of_line(start, span[0] if span else length) or span if self._by_lines else span
+
+    def _end_of_line(self, start: int, stop: int) -> tuple[int, int] | None:
+        """The first end of a line, up to the blank one, up to which the data is whole JSON."""
+        for end in _JSON_LINE.finditer(self._buffer, start, stop):
+            with suppress(msgspec.DecodeError):
+                msgspec.json.decode(_payload(bytes(self._buffer[: end.start() + 1])))
+                return end.start() + 1, end.end()
+        return None
 
 
 def _payload(event: bytes) -> bytes:
@@ -74,7 +102,8 @@ def _payload(event: bytes) -> bytes:
     fields = [
         (name, value.removeprefix(b" ")) for name, _, value in (line.partition(b":") for line in event.splitlines())
     ]
-    data = b"\n".join(value for name, value in fields if name == b"data")
+    # one `data:` too many is of servers that wrap what is wrapped already
+    data = b"\n".join(value.removeprefix(b"data: ") for name, value in fields if name == b"data")
     kind = next((value for name, value in reversed(fields) if name == b"event"), b"message")
     if not data:  # so wrote llama-server once
         kind, data = b"error", next((value for name, value in fields if name == b"error"), b"")

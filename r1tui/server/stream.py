@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 
 from r1tui.errors import R1tuiError
 from r1tui.events import StreamEvent
 from r1tui.remedies import AskAgain
 from r1tui.server.answer import AnswerReader
-from r1tui.server.http import LARGEST_BODY_BYTES, ServerHttp
+from r1tui.server.http import LARGEST_BODY_BYTES, ServerHttp, unpacked
 from r1tui.server.refusal import explain_transport, web_page
 from r1tui.server.sse import BOM, LOOKUP, MARGINS_BYTES, EventSplitter, FoundStream
-from r1tui.server.wire import is_done, is_whole_event, looks_like_html, read_error
+from r1tui.server.wire import is_done, is_json, is_whole_event, looks_like_html, read_error
 from r1tui.system.lazy import httpx2
 
 RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CLOSE = {"Connection": "close"}  # a pooled connection is dead one time in five
-_UNREADABLE = ("br", "zstd", "compress")
+_FEW_BYTES = 8
 _GONE = "The answer was stopped, or the server no longer has it."
 LAST_WORDS_S = 3.0
 """How long a server that has said why the answer ended may take for what it still has to say, such as figures."""
@@ -27,16 +27,26 @@ LAST_WORDS_S = 3.0
 class AnswerStream:
     """One answer on its way from a server to a reader."""
 
-    def __init__(self, http: ServerHttp, reader: AnswerReader, conversation_id: str) -> None:
+    def __init__(
+        self,
+        http: ServerHttp,
+        reader: AnswerReader,
+        conversation_id: str,
+        plainer: Callable[[bytes], httpx2.Request | None] = lambda refusal: None,
+    ) -> None:
+        """`plainer` makes another request after a refusal; None where that would not help."""
         self.is_stopped = False
         """True if the user has stopped it."""
         self._http = http
         self._reader = reader
         self._id = conversation_id
+        self._plainer = plainer
+        self._again: httpx2.Request | None = None
+        """To be sent after a refusal."""
         self._is_kept = True
         """True if the server may have the rest of an answer that broke off."""
         self._ended = asyncio.Event()
-        self._splitter = EventSplitter()
+        self._splitter = EventSplitter(by_lines=not http.owner.is_ours)
         self._is_stream: bool | None = None
         """True if the body is an event stream; False for a whole answer, None until its first character tells."""
         self._body = bytearray()
@@ -61,12 +71,15 @@ class AnswerStream:
             if reader.done:
                 self._ended.set()
                 return
+            if self._again is not None and not self.is_stopped:
+                request, self._again = self._again, None
+                continue
             if self._splitter.offset > began:
                 delays = iter(RECONNECT_DELAYS_S)
             hopeless = self.is_stopped or reader.has_end or not (self._splitter.offset and self._is_kept)
             if hopeless or not (self._first_kept or await self._pause(next(delays, None))):
                 break
-            self._splitter = EventSplitter(self._splitter.offset)
+            self._splitter = EventSplitter(self._splitter.offset, by_lines=not self._http.owner.is_ours)
             request = self._resume_request(max(self._splitter.offset, self._first_kept or 0))
         self._ended.set()
         for event in self._last(broken):
@@ -123,7 +136,7 @@ class AnswerStream:
                         return
             for event in self._feed_end():
                 yield event
-        except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             raise explain_transport(error, self._http.endpoint, self._http.owner) from error
         finally:
             self._response = None
@@ -150,15 +163,19 @@ class AnswerStream:
             return list(self._reader.fail(_GONE, AskAgain()))
         if response.status_code == 503 and self._splitter.offset:
             raise R1tuiError("")  # a server that was started anew, loading: the answer ended with the one before
-        refusal = self._http.error_of(response, await self._http.body(response))
+        content = await self._http.body(response)
+        if response.status_code in (400, 422) and (again := self._plainer(content)) is not None:
+            self._again = again
+            return []
+        refusal = self._http.error_of(response, content)
         if isinstance(refusal, R1tuiError):
             return list(self._reader.fail(refusal.cause, *refusal.remedies))
         return list(self._reader.refuse(refusal))
 
     async def _pieces(self, response: httpx2.Response) -> AsyncGenerator[bytes, None]:
         """The body up to the word that the answer is whole: some servers keep the connection afterwards."""
-        pieces, is_ours = aiter(_unpacked(response)), self._http.owner.is_ours
-        while is_ours or not is_done(self._splitter.pending.removeprefix(b"data:")):
+        pieces, is_ours = aiter(unpacked(response)), self._http.owner.is_ours
+        while is_ours or not (self._reader.done or is_done(self._splitter.last_line)):
             try:
                 async with asyncio.timeout(LAST_WORDS_S if self._reader.has_end and not is_ours else None):
                     data = await anext(pieces)
@@ -174,12 +191,24 @@ class AnswerStream:
                 start = self._body.removeprefix(BOM).lstrip()[:1]
                 self._is_stream = start not in b"{[<" if start else None
             if len(self._body) > LARGEST_BODY_BYTES:
-                raise ValueError("an answer without end")
+                raise _endless()
             if not self._is_stream:
+                yield from self._read_whole_json()
                 return
             data = bytes(self._body)
-        for payload in self._splitter.feed(data):
-            yield from self._reader.read(payload)
+        try:
+            for payload in self._splitter.feed(data):
+                yield from self._reader.read(payload)
+        except ValueError as error:
+            raise _endless() from error
+
+    def _read_whole_json(self) -> Iterator[StreamEvent]:
+        """The events of a body once it is JSON, or a chunk on each line: its connection may be kept afterwards."""
+        body = bytes(self._body) if self._body[-_FEW_BYTES:].rstrip().endswith((b"}", b"]")) else b""
+        if body and is_whole_event(body):
+            self._body.clear()
+            for part in [body] if is_json(body) else body.splitlines():
+                yield from self._reader.read(part)
 
     def _feed_end(self) -> Iterator[StreamEvent]:
         """The events of what the end of the connection leaves: a whole answer, or an event without its blank line."""
@@ -188,8 +217,10 @@ class AnswerStream:
             if looks_like_html(bytes(self._body[:1024])):
                 error = web_page(self._http.endpoint)
                 yield from reader.fail(error.cause, *error.remedies)
-            else:
+            elif self._body.strip():
                 yield from reader.read_whole(bytes(self._body))
+            else:
+                yield from reader.finish()
         elif self._is_stream and not self._http.owner.is_ours:  # ours is asked for the rest of an event that broke off
             words, rest = self._splitter.pending, self._splitter.rest()
             if rest and is_whole_event(rest):
@@ -230,14 +261,5 @@ class AnswerStream:
         return self._http.streaming_request("GET", "/v1/stream", params=params, headers=_CLOSE)
 
 
-def _unpacked(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """The body as it comes; unpacked where a server packs it although it was asked not to. Raises R1tuiError."""
-    packed = response.headers.get("content-encoding", "").strip().lower()
-    if packed in _UNREADABLE:
-        raise R1tuiError(
-            f"The server compresses its answer ({packed}); r1tui cannot read that.",
-            "Turn off compression on the server.",
-        )
-    if packed == "x-gzip":  # the same by its older name
-        response.headers["content-encoding"] = "gzip"
-    return response.aiter_bytes() if packed else response.aiter_raw()
+def _endless() -> R1tuiError:
+    return R1tuiError("The server sent an answer without end.", "Check the address.")

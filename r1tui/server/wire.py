@@ -3,7 +3,7 @@
 import json
 import math
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,10 @@ ENDED_ERROR, LOST_ERROR, UNRECORDED_ERROR = "r1tui_server_ended", "r1tui_lost", 
 TOO_LONG_ERROR = "exceed_context_size_error"
 """llama-server's own: the prompt does not fit the context."""
 _ERROR_KEYS = ("message", "detail", "error", "errors", "msg", "error_description", "title", "reason", "description")
+_THINKING_KEYS = (
+    "reasoning_content", "reasoning", "thinking", "thinking_content", "reasoning_text", "thought", "thoughts",
+    "reasoning_details",
+)  # fmt: skip
 _TEXT_KEYS = ("thinking", "reasoning", "text", "content", "refusal", "value")
 _LONGEST_WORDS = 400
 _MOST_DEPTH = 6
@@ -53,6 +57,12 @@ class Delta(msgspec.Struct, frozen=True):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: None = None
+    thinking: None = None
+    thinking_content: None = None
+    reasoning_text: None = None
+    thought: None = None
+    thoughts: None = None
+    reasoning_details: None = None
     refusal: None = None
 
 
@@ -67,16 +77,22 @@ class ChunkChoice(msgspec.Struct, frozen=True):
     finish_reason: str | None = None
     index: int = 0
     """Index of the answer; r1tui asks for one."""
+    error: None = None
+    """Another server's, which belongs to the chunk."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+Rate = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class ChunkTimings(msgspec.Struct, frozen=True):
     """Counters of the request so far; speeds in tokens per second, null before the first token."""
 
-    prompt_n: int = 0
-    cache_n: int = 0
-    prompt_per_second: float | None = None
-    predicted_n: int = 0
-    predicted_per_second: float | None = None
+    prompt_n: Count = 0
+    cache_n: Count = 0
+    prompt_per_second: Rate | None = None
+    predicted_n: Count = 0
+    predicted_per_second: Rate | None = None
 
 
 class ChunkProgress(msgspec.Struct, frozen=True):
@@ -87,14 +103,14 @@ class ChunkProgress(msgspec.Struct, frozen=True):
 
 
 class TokenDetails(msgspec.Struct, frozen=True):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count | None = None
 
 
 class TokenUsage(msgspec.Struct, frozen=True):
     """Token counts of the whole request; None where the server does not give them."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     completion_tokens_details: TokenDetails | None = None
 
 
@@ -252,7 +268,7 @@ def sound_text(text: str) -> str:
 
 def _chunk(said: dict[str, Any]) -> Chunk:
     choices = said.get("choices")
-    listed = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
+    listed = [one for one in (choices if isinstance(choices, list) else [choices]) if isinstance(one, dict)]
     identity = said.get("id")
     return Chunk(
         id=sound_text(str(identity)) if isinstance(identity, str | int) else "",
@@ -260,25 +276,26 @@ def _chunk(said: dict[str, Any]) -> Chunk:
         timings=known(ChunkTimings, said.get("timings")),
         prompt_progress=known(ChunkProgress, said.get("prompt_progress")),
         usage=known(TokenUsage, said.get("usage")),
-        error=_error_in(said, has_choices=bool(listed)),
+        error=_error_in(said, listed),
     )
 
 
-def _error_in(said: dict[str, Any], *, has_choices: bool) -> ServerError | None:
-    """The error that a chunk is, or has beside its choices."""
-    inner = said.get("error")
-    if inner and (_words(inner) or not has_choices):
+def _error_in(said: dict[str, Any], choices: list[dict[str, Any]]) -> ServerError | None:
+    """The error that a chunk is, or has beside its choices or in one."""
+    inner = said.get("error") or next((words for one in choices if (words := one.get("error"))), None)
+    if inner and (_words(inner) or not choices):
         return _error(inner if _words(inner) else said)
-    return _error(said) if not has_choices and "choices" not in said and _words(said) else None
+    return _error(said) if not choices and "choices" not in said and _words(said) else None
 
 
 def _choice(said: dict[str, Any]) -> ChunkChoice:
     reason, text, index = (said.get(key) for key in ("finish_reason", "text", "index"))
     content = thinking = ""
-    for fields in (said.get("delta"), said.get("message")):  # a delta that says nothing may stand beside a message
+    for given in (said.get("delta"), said.get("message")):  # a delta that says nothing may stand beside a message
+        fields = {"content": given} if isinstance(given, str) else given
         if isinstance(fields, dict) and not (content or thinking):
             content, in_parts = _answer_and_thinking(fields.get("content") or fields.get("refusal"))
-            named = next((one for key in ("reasoning_content", "reasoning") if (one := fields.get(key))), None)
+            named = next((one for key in _THINKING_KEYS if (one := fields.get(key))), None)
             thinking = "".join(_answer_and_thinking(named)) or in_parts
     return ChunkChoice(
         Delta(content, thinking or None),
