@@ -124,7 +124,7 @@ class PlanSummary(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def placement(self) -> str:
         """Placement in a few words."""
-        each = [one.name for one in self.devices if one.planned_mib or self.n_gpu_layers is None]
+        each = [one.name for one in self.devices if one.planned_mib] or [one.name for one in self.devices]
         names = f"{each[0]} to {each[-1]}" if _are_in_a_row(each) else ", ".join(each)
         if names and self.n_gpu_layers is None:
             said = "llama.cpp places the layers"

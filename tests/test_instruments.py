@@ -321,7 +321,7 @@ def test_a_course_is_the_mean_of_five_samples_and_stands_still_meanwhile() -> No
 
 
 def cards(*names: str) -> tuple[DevicePlan, ...]:
-    return tuple(DevicePlan(name, weights_mib=1) for name in names)
+    return tuple(map(DevicePlan, names))
 
 
 @pytest.mark.parametrize(
