@@ -107,7 +107,9 @@ async def test_what_is_typed_is_searched_for_and_the_passage_is_shown(app: Liste
         screen = await listed(app, pilot, *ALL)
         await pilot.press("slash", *"can fl")
         await until(pilot, lambda: names(app) == ["Why birds?"])
-        assert "Search" not in screen.query_one(KeyLine).render_line(0).text  # its key is typed here
+        keys = screen.query_one(KeyLine)
+        assert "Search" not in keys.render_line(0).text  # its key is typed here
+        await until(pilot, lambda: "⏎ Open" in keys.render_line(0).text)
         assert "Birds can fly." in str(screen.query_one(DataTable).get_row_at(0)[0])
         await pilot.press(*"x(")
         await until(pilot, lambda: names(app) == [])

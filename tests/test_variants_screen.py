@@ -361,3 +361,34 @@ async def test_what_is_here_comes_first_and_digits_are_for_it_alone(
         app.to("llama-70b")
         await pilot.press("enter")
         await until(pilot, lambda: [one and one.name for one in taken] == ["qwen-7b", "llama-70b"])
+
+
+@pytest.mark.parametrize("key", ["enter", "before it was checked"])
+async def test_a_model_without_room_keeps_the_list_open_and_says_what_is_needed(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    may_look = threading.Event()
+
+    def look(*rest: Any) -> Iterator[ModelEntry]:
+        assert may_look.wait(60)
+        yield from overview(*rest)
+
+    monkeypatch.setattr(models, "overview", look)
+    far = Variant("far", repo="acme/far", pattern="*", size_gib=1e6)
+    catalog, taken = Catalog({"far": far, "near": Variant("near", repo="acme/near", size_gib=0.001)}), []
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        await welcome(app, pilot)
+        screen = ModelsScreen(catalog, app.config, app.paths, Status)
+        await app.push_screen(screen, lambda variant: taken.append(variant and variant.name))
+        if key == "enter":
+            may_look.set()
+            await until(pilot, lambda: app.rows()[-1:] == ["far"])
+        app.to("far")
+        await pilot.press("enter")
+        await until(pilot, lambda: any("far needs 976.6 TiB" in one and "model_folders" in one for one in app.told))
+        assert app.screen is screen
+        may_look.set()
+        app.to("near")
+        await pilot.press("enter")
+        await until(pilot, lambda: taken == ["near"])

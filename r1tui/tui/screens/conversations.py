@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
 
 from rich.text import Text
@@ -16,7 +16,7 @@ from r1tui.chat.listing import MARKS, ConversationSummary
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
-from r1tui.tui.commands import bindings_of
+from r1tui.tui.commands import COMMANDS, bindings_of
 from r1tui.tui.controllers.conversations import ConversationController
 from r1tui.tui.guarded import show_error
 from r1tui.tui.questions import Choice
@@ -43,6 +43,12 @@ FORMATS = (
     Choice("t", "thinking", "Markdown, with the thinking"),
     Choice("j", "json", "JSON: everything, with all branches"),
 )
+
+
+class SearchLine(StillInput):
+    """The words that are searched for; Enter opens what is found, and the line of keys says so."""
+
+    BINDINGS = [replace(COMMANDS["conversations.choose"].binding(), action="screen.choose")]
 
 
 class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
@@ -84,7 +90,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
         """Why the list could not be read; then what is listed may be past, and an empty list says nothing."""
 
     def _heading(self) -> ComposeResult:
-        yield StillInput(placeholder="Search titles, questions and answers")
+        yield SearchLine(placeholder="Search titles, questions and answers")
 
     @property
     def _heading_rows(self) -> int:
@@ -196,6 +202,12 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
     def on_data_table_row_selected(self) -> None:
         if (one := self._under_cursor()) is not None:
             self.dismiss(one.id)
+
+    def action_choose(self) -> None:
+        if isinstance(self.focused, SearchLine):
+            self._enter()
+        else:
+            super().action_choose()
 
     def _enter(self) -> None:
         """Open the first one, as soon as it is found."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
 
@@ -17,7 +18,9 @@ from r1tui.catalog.variants import Catalog, Variant
 from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.hub.download.headers import fetch_headers
+from r1tui.hub.download.staging import check_room_for
 from r1tui.hub.listing.remote import ask_hub
+from r1tui.hub.local.folders import NoRoomError
 from r1tui.hub.removal import find_removal, remove
 from r1tui.listing.overview import Group, ModelEntry, other_variants, overview
 from r1tui.listing.recommend import Recommendation, format_machine, recommend, surroundings
@@ -285,6 +288,21 @@ class ModelsScreen(TableScreen[Variant]):
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         if (variant := self._variant(event.row_key.value)) is not None:
+            self._choose(variant)
+
+    @work(name="Choosing the model", exclusive=True, group="choose")
+    async def _choose(self, variant: Variant) -> None:
+        """Close with this model; one for which no disk has room now keeps the list open, and the user is told why."""
+        entry = self._entry_of(variant)
+        try:
+            if entry.path is None:
+                await asyncio.to_thread(check_room_for, variant, self._paths, self._config)
+        except NoRoomError as error:
+            if self._is_open:
+                self._show(replace(entry, no_room=error))
+                self.notify(f"{error.cause} {error.remedies[0].words()}", severity="warning")
+            return
+        if self.is_current:
             self.dismiss(variant)
 
     def action_pick(self, number: int) -> None:
