@@ -56,12 +56,31 @@ def shortened(text: str, most: int = 40) -> str:
 
 def size(n_bytes: float) -> str:
     """Bytes in binary units: `131.2 GiB`."""
-    value = float(n_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
+    return _in_unit(n_bytes, _unit_of(n_bytes))
+
+
+def part_of(part_bytes: float, whole_bytes: float, between: str = " of ") -> str:
+    """Two sizes in the unit of the whole: `71.2 of 79.6 GiB`."""
+    unit = _unit_of(whole_bytes)
+    part = _in_unit(part_bytes, unit).removesuffix(f" {unit}")
+    return f"{'<0.1' if part == '0.0' and part_bytes > 0 else part}{between}{_in_unit(whole_bytes, unit)}"
+
+
+def _unit_of(n_bytes: float) -> str:
+    """GiB up to ten thousand, so that models, memory and disks can be compared."""
+    limits = (("B", 1024), ("KiB", 1024**2), ("MiB", 1024**3), ("GiB", 10_000 * 1024**3))
+    return next((unit for unit, limit in limits if abs(n_bytes) < limit), "TiB")
+
+
+def _in_unit(n_bytes: float, unit: str) -> str:
+    if unit == "B":
+        return f"{n_bytes:.0f} B"
+    return f"{n_bytes / 1024 ** ('B', 'KiB', 'MiB', 'GiB', 'TiB').index(unit):,.1f} {unit}"
+
+
+def percent(share: float) -> str:
+    """A share of what is to be done: `43 %`; 100 only when all is done."""
+    return f"{int(100 * share + 1e-6)} %"
 
 
 def duration(seconds: float) -> str:

@@ -62,7 +62,7 @@ def test_the_default_is_taken_where_nothing_speaks_against_it(paths: Paths, give
 def test_one_with_room_is_taken_and_said(paths: Paths, given: Disks) -> None:
     name, reason = chosen(paths, given(disk(free_gb=50), disk(free_gb=9), disk(), disk(rate=3e9)))
     assert name == "disk3"
-    assert "has 46.6 GiB free of the 122.3 GiB needed" in reason
+    assert "has 46.6 GiB free of the 122.0 GiB needed" in reason
     assert chosen(paths, given(disk(free_gb=50), disk(network=True, rate=3e9), disk(rate=1e8)))[0] == "disk2"
 
 
@@ -95,12 +95,17 @@ def test_no_room_anywhere_is_refused_with_the_numbers(paths: Paths, given: Disks
     with pytest.raises(R1tuiError) as caught:
         choose_folder("r1", MODEL, paths, config, lambda root: 31 * GB if root == paths.models else 0)
     assert caught.value.cause == (
-        f"r1 needs 93.4 GiB more; {paths.models} has 46.6 GiB free, /disk1 has 8.4 GiB free, "
+        f"r1 needs 93.1 GiB more; {paths.models} has 46.6 GiB free, /disk1 has 8.4 GiB free, "
         "/disk2 does not exist or is not writable."
     )
     assert "Free 46.8 GiB, or name a folder on a larger disk in the config's `model_folders`." in caught.value.remedy
     assert isinstance(caught.value, NoRoomError)
     assert caught.value.lacking_bytes == 50 * GB + RESERVE_BYTES
+
+
+def test_what_is_left_free_beside_a_model_is_said_where_it_decides(paths: Paths, given: Disks) -> None:
+    with pytest.raises(NoRoomError, match=r"needs 122\.0 GiB and 256\.0 MiB beside it; .* has 122\.0 GiB free"):
+        choose_folder("r1", MODEL, paths, given(disk(free_gb=131)))
 
 
 def test_a_local_disk_of_the_users_is_suggested_and_not_touched(
@@ -122,7 +127,7 @@ def test_a_local_disk_of_the_users_is_suggested_and_not_touched(
     assert caught.value.remedies[0].words() == (
         f"Make {mount}/mine/models (465.7 GiB free), and name it in the config's `model_folders`."
     )
-    assert caught.value.cause == f"r1 needs 122.3 GiB; {paths.models} has 46.6 GiB free."
+    assert caught.value.cause == f"r1 needs 122.0 GiB; {paths.models} has 46.6 GiB free."
     assert list(mount.rglob("*")) == [mount / "mine"]
 
 

@@ -155,8 +155,8 @@ OWN = replace(GPU, own_bytes=60 * GIB)
         (OWN, DEVICE, ["█ ours           60.0 GiB, plan 60.0", "▒ others         2.0 GiB, 18.0 free"]),
         (OWN, changed(DEVICE, name="CUDA1"), ["█ ours                      60.0 GiB"]),
         (OWN, changed(DEVICE, total_mib=24 << 10), ["█ ours                      60.0 GiB"]),
-        (GPU, DEVICE, ["GiB             plan 60.0, 18.0 free"]),
-        (GPU, DevicePlan(), ["GiB                        18.0 free"]),
+        (GPU, DEVICE, ["plan 60.0 GiB, 18.0 free"]),
+        (GPU, DevicePlan(), ["18.0 GiB free"]),
     ],
 )  # fmt: skip
 def test_a_gpu_s_memory_is_ours_or_others_and_as_planned_or_not(
@@ -342,3 +342,18 @@ def cards(*names: str) -> tuple[DevicePlan, ...]:
 )
 def test_a_plan_in_a_few_words(plan: PlanSummary, words: str) -> None:
     assert plan.placement == words
+
+
+def test_small_weights_are_in_mib_and_a_context_without_a_size_has_its_unit() -> None:
+    host = HostPlan(128 << 10, 94, 0, 0, 0)
+    small = replace(SERVER, rss_bytes=300 << 20, mapped_bytes=31 << 20, anonymous_bytes=2 << 20)
+    status = changed(STATUS, plan=changed(PLAN, host=host))
+    figures = Figures(replace(SAMPLE, server=small), status)
+    figures.context_used = 1
+    rows = [" ".join(row.split()) for row in text_of(figures).splitlines()]
+    assert any(row.startswith("weights ") and row.endswith(" MiB") and "0.0" not in row for row in rows)
+    assert "llama-server 300.0 MiB" in rows
+    assert "31.0 mapped, 2.0 private" in rows
+    assert "context 1 token" in rows
+    assert "context" not in line(Figures(context_used=0), 120, SHADES).plain
+    assert "context 7 tokens" in line(Figures(context_used=7), 120, SHADES).plain

@@ -98,7 +98,7 @@ def test_a_model_that_is_not_here_has_its_size_and_a_guess(paths: Paths, empty_h
     entry = look(
         Variant("far", repo="a/b", pattern="*Q4*", size_gib=100_000.0, bits=4.5, quality="good"), Config(), paths
     )
-    assert (entry.size, entry.here, entry.verdict, entry.exact, entry.speed) == ("100,000.0 GiB", "", "disk", False, "")
+    assert (entry.size, entry.here, entry.verdict, entry.exact, entry.speed) == ("97.7 TiB", "", "disk", False, "")
     assert entry.to_json() == {
         "name": "far", "title": "", "size_gib": 100_000.0, "on_disk": False, "path": None, "verdict": "disk",
         "exact": False, "problem": "", "bits": 4.5, "quality": "good", "owner": None, "progress": None,
@@ -119,7 +119,7 @@ def test_only_what_is_lacking_of_a_model_needs_room(
     far = Variant("far", repo="acme/Far-GGUF", pattern="*Q4*", size_gib=50.0)
     entry = look(far, Config(), paths)
     assert entry.no_room is not None
-    assert entry.no_room.cause == f"far needs 50.2 GiB; {paths.models} has 40.0 GiB free."
+    assert entry.no_room.cause == f"far needs 50.0 GiB; {paths.models} has 40.0 GiB free."
     assert "Make /mnt/big/models (40.0 GiB free), and name it in the config's `model_folders`." in entry.no_room.remedy
     assert entry.to_json()["disk_lacking_bytes"] == (10 << 30) + folders.RESERVE_BYTES
     first = paths.models / "acme/Far-GGUF/Far-Q4-00001-of-00002.gguf"

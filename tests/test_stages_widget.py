@@ -85,7 +85,7 @@ async def test_a_launch_on_a_narrow_terminal() -> None:
         assert rows[0].startswith("▸ engine  Building llama-server b11434")
         assert rows[0].endswith(" 42 s")
         assert rows[1].startswith("  ████")
-        assert rows[1].endswith(" 46%")
+        assert rows[1].endswith(" 45 %")
         assert rows[2] == "  97 of 211 steps, 2.1/s, 54 s left"
         assert rows[3:7] == [f"  [{n}/211] Building CXX object ggml/src/ops{n}.cpp.o" for n in range(94, 98)]
         assert rows[7:10] == ["  GitHub cannot be reached.", "", rows[9]]

@@ -1,14 +1,17 @@
 """Words for people."""
 
 import json
+import re
 import unicodedata
+from pathlib import Path
 from time import mktime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.text import day, listed, plain, safe_json, without_controls
+import r1tui
+from r1tui.text import day, listed, part_of, percent, plain, safe_json, size, without_controls
 
 NOW = (2025, 11, 20, 18, 30, 0, 0, 0, -1)
 
@@ -64,3 +67,18 @@ def test_a_file_keeps_what_is_content() -> None:
 
 def test_a_list_is_read_as_a_sentence_says_it() -> None:
     assert [listed(words) for words in ([], ["A"], ["A", "B"], ["A", "B", "C"])] == ["", "A", "A and B", "A, B and C"]
+
+
+def test_sizes_have_one_rounding_and_what_is_small_a_smaller_unit() -> None:
+    sizes_gib = {0.4: "409.6 MiB", 254: "254.0 GiB", 1300: "1,300.0 GiB", 1e5: "97.7 TiB"}
+    assert [size(gib * 2**30) for gib in sizes_gib] == list(sizes_gib.values())
+    assert size(12) == "12 B"
+    assert part_of(62 * 2**30, 80 * 2**30) == "62.0 of 80.0 GiB"
+    assert part_of(31 * 2**20, 94 * 2**20, " / ") == "31.0 / 94.0 MiB"
+    assert (part_of(1, 2**40), part_of(0, 0)) == ("<0.1 of 1,024.0 GiB", "0 of 0 B")
+
+
+def test_a_percentage_has_one_form_in_the_whole_program() -> None:
+    assert [percent(share) for share in (0.0, 0.29, 0.999, 1.0)] == ["0 %", "29 %", "99 %", "100 %"]
+    sources = {path: path.read_text() for path in Path(r1tui.__file__).parent.rglob("*.py")}
+    assert [str(path) for path, text in sources.items() if re.search(r"""%\}|\}%["' ,.]""", text)] == []

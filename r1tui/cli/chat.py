@@ -38,7 +38,7 @@ from r1tui.supervisor.protocol import is_asked_by_others, new_conversation_id
 from r1tui.system.environment import KEY_VARIABLE
 from r1tui.system.own_process import run_async
 from r1tui.system.processes import identify
-from r1tui.text import plain
+from r1tui.text import percent, plain
 
 
 @click.command()
@@ -203,7 +203,7 @@ class _ShowText:
                 self.end()
                 self._write("(The text above was the model's thinking.)\n\n", err=True)
             case events.PromptProgress(total, _, processed) if self._safe[True] and total:
-                click.echo(f"\r\x1b[Kreading the question: {100 * processed // total} %", nl=False, err=True)
+                click.echo(f"\r\x1b[Kreading the question: {percent(processed / total)}", nl=False, err=True)
                 self._progress_shown = True
             case events.Reasoning(text):
                 self._write(text, err=True)

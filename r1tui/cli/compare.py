@@ -17,7 +17,7 @@ from r1tui.planning.overrides import for_variant
 from r1tui.planning.sketched import plan_sketched, sketch_of
 from r1tui.planning.subject import find_subject
 from r1tui.system.paths import Paths
-from r1tui.text import rough
+from r1tui.text import rough, size
 
 STRATEGIES: tuple[Strategy, ...] = ("experts", "layers", "rule")
 
@@ -113,8 +113,8 @@ def _cells(row: ComparedPlan) -> tuple[str, ...]:
         str(plan.n_gpu_layers or 0),
         str(plan.n_cpu_moe or 0),
         f"{plan.ctx_size:,}",
-        f"{plan.on_devices_mib / 1024:.1f} GiB",
-        f"{plan.host.planned_mib / 1024:.1f} GiB",
+        size(plan.on_devices_mib * 2**20),
+        size(plan.host.planned_mib * 2**20),
         _speed(plan, plan.speed.answer),
         _speed(plan, plan.speed.prompt),
     )

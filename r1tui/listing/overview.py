@@ -30,7 +30,7 @@ from r1tui.planning.sketched import sketch_of
 from r1tui.planning.subject import find_subject
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
-from r1tui.text import rough, size
+from r1tui.text import percent, rough, size
 
 _ELSEWHERE: dict[Owner, str] = {
     "huggingface": "HF cache",
@@ -93,16 +93,14 @@ class ModelEntry:
     @property
     def size(self) -> str:
         """Its size in words; empty where that is unknown."""
-        if self.size_gib is None:
-            return ""
-        return f"{self.size_gib:,.1f} GiB" if self.size_gib >= 0.1 else size(self.size_gib * 2**30)
+        return size(self.size_gib * 2**30) if self.size_gib is not None else ""
 
     @property
     def here(self) -> str:
         """Place or progress: `on disk`, `Ollama`, `34 %`."""
         if self.path is not None:
             return _ELSEWHERE.get(self.owner, "on disk") if self.owner else "on disk"
-        return f"{int(self.progress * 100)} %" if self.progress is not None else ""
+        return percent(self.progress) if self.progress is not None else ""
 
     @property
     def layers(self) -> str:

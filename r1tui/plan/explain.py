@@ -8,7 +8,7 @@ from r1tui.plan.request import Device, PlanRequest
 from r1tui.plan.search import CLEARLY_FASTER
 from r1tui.plan.speed import NEVER_OFFLOAD, Expectation
 from r1tui.plan.verdict import Verdict
-from r1tui.text import listed, rough
+from r1tui.text import listed, rough, size
 
 
 def placement(
@@ -154,11 +154,11 @@ def shortage(verdict: Verdict, usage: MemoryUsage, request: PlanRequest) -> list
     """The reasons that name what is too small."""
     if verdict == "disk":
         unified = request.unified_mib(share.total_bytes / MIB for share in usage.devices)
-        need, usable = (usage.host.total_bytes / MIB + unified) / 1024, request.host_usable_mib / 1024
+        need_bytes, usable_bytes = usage.host.total_bytes + unified * MIB, request.host_usable_mib * MIB
         whose = "The model with its buffers" if unified else "The part in RAM"
         return [
-            f"{whose} needs {need:.1f} GiB, and {usable:.1f} GiB can be used: weights are read from disk again and "
-            "again, many times slower than RAM."
+            f"{whose} needs {size(need_bytes)}, and {size(usable_bytes)} can be used: weights are read from disk again "
+            "and again, many times slower than RAM."
         ]
     if verdict != "no":
         return []

@@ -88,7 +88,7 @@ def apply(name: str, loss: str, *, runs: bool) -> Decision:
 
 def fetch(variant: Variant) -> Decision:
     """The question whether to fetch and start a large model (`launch`), or `only` fetch it."""
-    text = f"{variant.name} is not on this machine: {variant.size_gib or 0.0:,.0f} GiB to download."
+    text = f"{variant.name} is not on this machine: {size((variant.size_gib or 0.0) * 2**30)} to download."
     launch = Choice("d", "launch", "Download it, then start it")
     return Decision(text, [launch, Choice("o", "only", "Only download it; keep the running model")])
 

@@ -63,7 +63,7 @@ class ModelDisk:
         """The reason why so many bytes do not fit."""
         if not self.writable:
             return f"{self.folder} does not exist or is not writable"
-        return f"{self.folder} has {size(self.free_bytes)} free of the {size(lacking_bytes + RESERVE_BYTES)} needed"
+        return f"{self.folder} has {size(self.free_bytes)} free of the {_needed(lacking_bytes, [self])} needed"
 
     def is_faster(self, than: "ModelDisk") -> bool:
         """True when it is so much faster that a model goes there instead."""
@@ -135,15 +135,24 @@ def _no_room(name: str, need_bytes: int, disks: list[ModelDisk], needed: dict[Pa
         else f"{disk.folder} does not exist or is not writable"
         for disk in disks
     ]
+    lacking_bytes = first - RESERVE_BYTES
     least = min(needed[disk.folder] - (disk.free_bytes if disk.writable else 0) for disk in disks)
     found = suggest_folders(first, {nearest_folder(disk.folder) for disk in disks})
-    more = " more" if first < need_bytes + RESERVE_BYTES else ""
+    more = " more" if lacking_bytes < need_bytes else ""
     if found:
         places = [f"{folder}/models ({size(shutil.disk_usage(folder).free)} free)" for folder in found[:2]]
         remedy = f"Make {' or '.join(places)}, and name it in the config's `model_folders`."
     else:
         remedy = f"Free {size(least)}, or name a folder on a larger disk in the config's `model_folders`."
-    return NoRoomError(least, f"{name} needs {size(first)}{more}; {', '.join(said)}.", remedy, ListModels())
+    return NoRoomError(
+        least, f"{name} needs {_needed(lacking_bytes, disks)}{more}; {', '.join(said)}.", remedy, ListModels()
+    )
+
+
+def _needed(lacking_bytes: int, disks: Iterable[ModelDisk]) -> str:
+    """The size as the list of models has it; what is left free beside it is said where it decides."""
+    beside = any(lacking_bytes <= disk.free_bytes < lacking_bytes + RESERVE_BYTES for disk in disks)
+    return size(lacking_bytes) + (f" and {size(RESERVE_BYTES)} beside it" if beside else "")
 
 
 def suggest_folders(need_bytes: int, besides: Iterable[Path]) -> list[Path]:

@@ -25,7 +25,7 @@ from r1tui.tui.controllers.models import ModelController
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import format_error, in_keys
 from r1tui.tui.services.trials import Trials
-from r1tui.tui.widgets.model_cells import from_disk, of_total
+from r1tui.tui.widgets.model_cells import from_disk, of_mib
 from r1tui.tui.widgets.still_input import StillInput
 from r1tui.tui.widgets.switch import Switch
 
@@ -284,8 +284,8 @@ def figures(plan: Plan) -> str:
 def _figures(plan: Plan) -> Iterator[str]:
     if plan.devices:
         cards = f" on {len(plan.devices)} GPUs" if len(plan.devices) > 1 else ""
-        yield f"VRAM {of_total(plan.on_devices_mib, sum(one.total_mib for one in plan.devices))}{cards}"
-    yield f"RAM {of_total(plan.in_ram_mib, plan.host.total_mib)}{from_disk(plan.disk_mib)}"
+        yield f"VRAM {of_mib(plan.on_devices_mib, sum(one.total_mib for one in plan.devices))}{cards}"
+    yield f"RAM {of_mib(plan.in_ram_mib, plan.host.total_mib)}{from_disk(plan.disk_mib)}"
     if any(plan.speed.answer):
         yield f"{speed(plan.speed)} tokens/s"
 

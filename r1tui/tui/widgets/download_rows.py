@@ -18,7 +18,7 @@ from r1tui.events import (
     StageFailed,
     StageStarted,
 )
-from r1tui.text import duration, size
+from r1tui.text import duration, percent, size
 from r1tui.tui.widgets.gauges import Ink, bar, elided, one_line, sides
 
 NOTICES = 4
@@ -121,7 +121,7 @@ def _bar_row(file: FileProgress, word: str, width: int, ink: Ink) -> Content:
     """Name, bar, share, bytes and a word; the name has its end, where the shards differ."""
     share = min(file.done / file.total, 1.0) if file.total else 1.0
     column = max(width // NAME_SHARE - 2, 8)
-    figures = f" {share:>4.0%} {size(file.done):>10} of {size(file.total):>9}  {word:<8}"
+    figures = f" {percent(share):>5} {size(file.done):>10} of {size(file.total):>9}  {word:<8}"
     room = max(width - column - 2 - len(figures), 4)
     name = f"{elided(one_line(file.name), column):<{column}}  "
     return Content.assemble(name, bar(share, room, ink, BARS[file.state]), (figures, ink.muted))

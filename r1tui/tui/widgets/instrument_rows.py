@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from r1tui.text import duration, rough
+from r1tui.text import duration, rough, size
 from r1tui.tui.widgets.figures import SPAN, Figures
 from r1tui.tui.widgets.gauges import Ink, curve, digits, one_line, stacked_bar
 from r1tui.tui.widgets.instrument_layout import (
@@ -30,8 +30,8 @@ from r1tui.tui.widgets.instrument_layout import (
 )
 from r1tui.tui.widgets.quantities import (
     alarm,
-    gib,
-    of_gib,
+    beside,
+    of_total,
     per_second,
     percent,
     round_top,
@@ -143,13 +143,13 @@ def _vram(figures: Figures, ink: Ink, *, is_wide: bool = False) -> Group:
     name = ", ".join(sorted(names)) if len(cards) == 1 else f"{len(cards)} × {names.pop()}" if len(names) == 1 else ""
     head = Content.assemble(("VRAM", ink.strong), (f"  {name}" if name else f"  {len(cards)} GPUs", ink.muted))
     rows = [
-        text_row(0, head, Content.styled(of_gib(used, total), ink.strong)),
+        text_row(0, head, Content.styled(of_total(used, total), ink.strong)),
         *_stack(cards),
         *_shares(figures, cards),
     ]
     if len(cards) > 1 and not is_wide:
         for gpu in cards:
-            label, amount = f"GPU {gpu.index}", of_gib(gpu.used_bytes, gpu.total_bytes)
+            label, amount = f"GPU {gpu.index}", of_total(gpu.used_bytes, gpu.total_bytes)
             rows += _stack([gpu], 1, label, amount) or [bar_row(1, label, amount, None)]
     gauge = Content("")
     if used is not None and total:
@@ -182,19 +182,15 @@ def _shares(figures: Figures, cards: Sequence[GpuUse], rank: int = 2) -> list[In
     """Who holds what of the cards' memory, and what the plan had meant."""
     planned, own = _sum([figures.planned_bytes(gpu) for gpu in cards]), _sum([gpu.own_bytes for gpu in cards])
     used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
-    plan = "" if planned is None else f"plan {gib(planned)}"
-    free = "" if used is None or total is None else f"{gib(total - used)} free"
+    left = None if used is None or total is None else total - used
     if own is None or used is None:
-        said = [one for one in (plan, free) if one]
-        return [facts_row(rank, ("GiB", ", ".join(said), ""))] if said else []
+        plan = "" if planned is None else f"plan {size(planned)}"
+        said = [plan, "" if left is None else f"{beside(plan, left)} free"]
+        return [facts_row(rank, ("", ", ".join(filter(None, said)), ""))] if any(said) else []
     over = planned is not None and own > planned + OVER_PLAN_BYTES * len(cards)
-    ours, others = (
-        ", ".join(filter(None, (f"{gib(held)} GiB", more)))
-        for held, more in (
-            (own, plan),
-            (max(used - own, 0), free),
-        )
-    )
+    ours, others = size(own), size(max(used - own, 0))
+    ours += "" if planned is None else f", plan {beside(ours, planned)}"
+    others += "" if left is None else f", {beside(others, left)} free"
     return [
         facts_row(
             rank,
@@ -211,7 +207,7 @@ def _card(figures: Figures, gpu: GpuUse, ink: Ink, *, is_only: bool) -> Group:
         return Group([text_row(0, name), text_row(0, Content.styled(one_line(gpu.problem), "$error"))])
     use = figures.courses[f"gpu {gpu.index}"].means
     memory = [*_stack([gpu], 1), *_shares(figures, [gpu], 6)]
-    amount = Content("") if is_only else Content(of_gib(gpu.used_bytes, gpu.total_bytes))
+    amount = Content("") if is_only else Content(of_total(gpu.used_bytes, gpu.total_bytes))
     return Group(
         [
             text_row(0, name, amount),
@@ -265,9 +261,10 @@ def _time_axis() -> InstrumentRow:
 
 
 def _answer(figures: Figures) -> Group:
-    speed, used, size = figures.speed, figures.context_used, figures.context_size
-    share = share_of(used, size)
-    context = " / ".join(["–" if used is None else f"{used:,}", *([f"{size:,}"] if size else [])])
+    speed, used, most = figures.speed, figures.context_used, figures.context_size
+    share = share_of(used, most)
+    context = "–" if used is None else f"{used:,}"
+    context += f" / {most:,}" if most else "" if used is None else f" token{'s' * (used != 1)}"
     reused = "–" if speed.reused is None else " / ".join(f"{tokens:,}" for tokens in speed.reused)
     rows = [
         facts_row(
@@ -278,9 +275,9 @@ def _answer(figures: Figures) -> Group:
         facts_row(7, ("prompt reused", reused, "")),
         bar_row(1, "context", context, share, alarm(share, "$foreground")),
     ]
-    if used is None:
+    if used is None or (share is None and not used):
         return Group(rows)
-    gist = f"context {used:,}" if share is None else f"context {percent(100 * share).strip()}"
+    gist = f"context {used:,} tokens" if share is None else f"context {percent(100 * share).strip()}"
     return Group(rows, Content.styled(gist, alarm(share, "")))
 
 
@@ -292,8 +289,8 @@ def _machine(figures: Figures) -> list[Group]:
     share = share_of(used, total)
     rows = [
         curve_row(Curve(3, courses["cpu"].means, 100), "CPU", percent(sample.cpu_percent)),
-        bar_row(3, "memory", of_gib(used, total), share, alarm(share, "")),
-        bar_row(7, "page cache", f"{gib(sample.page_cache_bytes)} GiB", None),
+        bar_row(3, "memory", of_total(used, total), share, alarm(share, "")),
+        bar_row(7, "page cache", size(sample.page_cache_bytes), None),
     ]
     if sample.server is None or sample.server.read_bytes_per_s is None:
         rows += _disk(figures)
@@ -308,13 +305,14 @@ def _process(figures: Figures, ink: Ink) -> Group:
     if sample is None or server is None:
         return Group()
     mapped, own = server.mapped_bytes, server.anonymous_bytes
-    rows = [text_row(4, Content.styled("llama-server", ink.muted), Content(f"{gib(server.rss_bytes)} GiB"))]
+    whole = size(server.rss_bytes)
+    rows = [text_row(4, Content.styled("llama-server", ink.muted), Content(whole))]
     if own is not None and mapped is not None:
-        said = f"{gib(mapped)} mapped, {gib(own)} private"
+        said = f"{beside(whole, mapped)} mapped, {beside(whole, own)} private"
         rows.append(text_row(6, Content(""), Content.styled(said, ink.muted)))
-    if mapped is not None and (whole := figures.mapped_weights_bytes):
-        here = min(mapped, whole)
-        rows.append(bar_row(4, "weights", of_gib(here, whole), here / whole))
+    if mapped is not None and (weights := figures.mapped_weights_bytes):
+        here = min(mapped, weights)
+        rows.append(bar_row(4, "weights", of_total(here, weights), here / weights))
         part = "of those on the CPU in RAM" if sample.gpus else "of them in RAM"
         rows.append(text_row(6, Content(""), Content.styled(part, ink.muted)))
     rows.append(curve_row(Curve(4, figures.courses["server cpu"].means, 100), "its CPU", percent(server.cpu_percent)))
@@ -346,8 +344,10 @@ def _processes(figures: Figures, ink: Ink, most: int | None) -> Group:
     return Group(
         rows
         + [
-            text_row(5, Content.assemble(name, (f"  {pid}", ink.muted)), Content(f"{gib(size)} GiB" if size else "–"))
-            for (name, pid), size in largest[:most]
+            text_row(
+                5, Content.assemble(name, (f"  {pid}", ink.muted)), Content(size(held_bytes) if held_bytes else "–")
+            )
+            for (name, pid), held_bytes in largest[:most]
         ]
     )
 

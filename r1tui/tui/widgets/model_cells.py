@@ -9,7 +9,7 @@ from rich.text import Text
 from r1tui.catalog.variants import Variant
 from r1tui.listing.overview import Group, MemoryNeeds, ModelEntry
 from r1tui.plan.verdict import Verdict
-from r1tui.text import shortened
+from r1tui.text import part_of, shortened, size
 from r1tui.tui.widgets.gauges import Ink, bar, elided, one_line
 
 GROUPS: dict[Group, str] = {
@@ -158,15 +158,15 @@ class Cells:
 
 def memory(needs: MemoryNeeds) -> str:
     """`71.2 of 79.6 GiB VRAM + 60.1 of 64.0 GiB RAM + 22.4 GiB from disk`."""
-    vram = f"{of_total(needs.vram_mib, needs.vram_total_mib)} VRAM + " if needs.vram_mib else ""
-    return f"{vram}{of_total(needs.ram_mib, needs.ram_total_mib)} RAM{from_disk(needs.disk_mib)}"
+    vram = f"{of_mib(needs.vram_mib, needs.vram_total_mib)} VRAM + " if needs.vram_mib else ""
+    return f"{vram}{of_mib(needs.ram_mib, needs.ram_total_mib)} RAM{from_disk(needs.disk_mib)}"
 
 
 def from_disk(mib: float) -> str:
     """` + 22.4 GiB from disk`; empty for nothing."""
-    return f" + {mib / 1024:,.1f} GiB from disk" if mib else ""
+    return f" + {size(mib * 2**20)} from disk" if mib else ""
 
 
-def of_total(mib: float, total_mib: float) -> str:
-    """`71.2 of 79.6 GiB`, whatever the sizes: one unit for both."""
-    return f"{mib / 1024:,.1f} of {total_mib / 1024:,.1f} GiB"
+def of_mib(mib: float, total_mib: float) -> str:
+    """`71.2 of 79.6 GiB`."""
+    return part_of(mib * 2**20, total_mib * 2**20)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from r1tui.catalog.variants import Variant
 from r1tui.hub.local.places import OWNERS
 from r1tui.listing.overview import ModelEntry
-from r1tui.text import duration
+from r1tui.text import duration, percent
 from r1tui.tui.widgets.model_cells import memory
 
 
@@ -22,7 +22,7 @@ def details(entry: ModelEntry, *, runs: bool) -> Iterator[str]:
     if entry.path is not None:
         yield f"{entry.path}{f' ({OWNERS[entry.owner]})' if entry.owner else ''}"
     elif entry.progress is not None:
-        yield f"{entry.progress:.0%} is here{'; it is being downloaded.' if entry.downloading else '.'}"
+        yield f"{percent(entry.progress)} is here{'; it is being downloaded.' if entry.downloading else '.'}"
     else:
         yield f"Not on this machine; the disk has room{f' for its {entry.size}' if entry.size else ''}."
     does = "<variants.choose> starts it." if entry.path is not None else "<variants.choose> downloads and starts it."

@@ -2,16 +2,16 @@
 
 from math import floor, log10
 
-from r1tui.text import duration
+from r1tui.text import duration, part_of, size
 
 GIB = 1 << 30
 NEARLY_FULL = 0.9
 STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 
 
-def of_gib(used: int | None, total: int | None) -> str:
+def of_total(used: int | None, total: int | None) -> str:
     """`62.0 / 80.0 GiB`."""
-    return "–" if used is None or total is None else f"{gib(used)} / {gib(total)} GiB"
+    return "–" if used is None or total is None else part_of(used, total, " / ")
 
 
 def whole_gib(used: int | None, total: int | None) -> str:
@@ -19,9 +19,10 @@ def whole_gib(used: int | None, total: int | None) -> str:
     return "–" if used is None or total is None else f"{used / GIB:.0f}/{total / GIB:.0f} GiB"
 
 
-def gib(n_bytes: int) -> str:
-    """GiB to a tenth, without the unit."""
-    return f"{n_bytes / GIB:,.1f}"
+def beside(said: str, n_bytes: int) -> str:
+    """A size after another, without its unit where that one has the same: `60.0`, `310.0 MiB`."""
+    number, _, unit = size(n_bytes).partition(" ")
+    return number if said.endswith(f" {unit}") else f"{number} {unit}"
 
 
 def per_second(bytes_per_s: float) -> str:

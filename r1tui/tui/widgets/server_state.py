@@ -2,6 +2,7 @@
 
 from textual.content import Content
 
+from r1tui.text import percent
 from r1tui.tui.widgets.figures import Figures
 from r1tui.tui.widgets.gauges import one_line
 
@@ -26,6 +27,6 @@ def state(figures: Figures) -> Content:
         word = phase or ("answering" if status.answers else "ready")
     style = STATE_STYLES.get(word, "$success")
     if word == "loading" and figures.loaded_share is not None:
-        word += f" {min(figures.loaded_share, 0.99):.0%}".replace("%", " %")
+        word += f" {percent(min(figures.loaded_share, 0.99))}"
     name = one_line(status.variant or "") if not comes_up else ""  # it is the last one's
     return Content.assemble(("●", style), " ", (word, f"bold {style}".strip()), f" {name}" if name else "")

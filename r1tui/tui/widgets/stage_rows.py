@@ -18,7 +18,7 @@ from r1tui.events import (
     StageStarted,
     describe_progress,
 )
-from r1tui.text import duration
+from r1tui.text import duration, percent
 from r1tui.tui.widgets.gauges import Ink, bar, elided, one_line, sides
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -160,7 +160,7 @@ def _progress(progress: Progress | None, width: int, ink: Ink) -> list[Content]:
     if not progress.total:
         return words
     share = progress.done / progress.total
-    return [Content("").join([bar(share, width - 6, ink), Content(f" {min(share, 1.0):>4.0%}")]), *words]
+    return [Content("").join([bar(share, width - 6, ink), Content(f" {percent(min(share, 1.0)):>5}")]), *words]
 
 
 def _beside(left: list[Content], right: list[Content], column: int) -> list[Content]:

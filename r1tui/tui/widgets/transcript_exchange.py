@@ -10,7 +10,7 @@ from r1tui.chat.markdown import MarkdownSplitter, open_listing
 from r1tui.chat.typed import format_question
 from r1tui.events import PromptProgress
 from r1tui.remedies import Remedies, Remedy
-from r1tui.text import duration
+from r1tui.text import duration, percent
 from r1tui.tui.remedies import say, to_go_on
 from r1tui.tui.widgets.transcript_blocks import (
     CHUNK_CHARS,
@@ -198,7 +198,7 @@ def _reading(prompt: PromptProgress, left_s: float | None) -> str:
     rate = f", {prompt.tps:.1f}/s" if prompt.tps is not None else ""
     left = f", {duration(left_s)} left" if left_s else ""
     bar = "█" * full + "░" * (BAR_CELLS - full)
-    return f"reading {bar} {int(100 * share)} % of {prompt.total:,} tokens{rate}{left}"
+    return f"reading {bar} {percent(share)} of {prompt.total:,} tokens{rate}{left}"
 
 
 def _remedies(answer: Answer, *, is_last: bool) -> Remedies:
