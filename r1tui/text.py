@@ -67,8 +67,8 @@ def part_of(part_bytes: float, whole_bytes: float, between: str = " of ") -> str
 
 
 def _unit_of(n_bytes: float) -> str:
-    """GiB up to ten thousand, so that models, memory and disks can be compared."""
-    limits = (("B", 1024), ("KiB", 1024**2), ("MiB", 1024**3), ("GiB", 10_000 * 1024**3))
+    """GiB up to 4 TiB, so that models, memory and disks can be compared."""
+    limits = (("B", 1024), ("KiB", 1024**2), ("MiB", 1024**3), ("GiB", 4 * 1024**4))
     return next((unit for unit, limit in limits if abs(n_bytes) < limit), "TiB")
 
 

@@ -176,7 +176,7 @@ async def test_a_large_model_is_not_fetched_unasked(
         view.choice = choice
         view.models.switch(far)
         await until(lambda: not view.work)
-        assert view.asked_of == ["far is not on this machine: 2 GiB to download."]
+        assert view.asked_of == ["far is not on this machine: 2.0 GiB to download."]
         assert view.shown == shown
 
 
