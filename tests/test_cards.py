@@ -253,6 +253,7 @@ def test_an_imagined_machine_has_not_this_one_s_processor(paths: Paths, monkeypa
     assert here.rates is not None
     assert here.threads > 0
     assert (there.rates, there.threads, there.numa_nodes, there.host_free_mib) == (None, 0, 1, 128 << 10)
+    assert there.load.programs == 0.0
 
 
 def test_a_plan_for_an_imagined_machine_names_no_threads(r1tui: CommandLine, sparse_model: SparseModel) -> None:

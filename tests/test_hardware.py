@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from r1tui.machine.hardware import (
     amd_hardware,
+    cpu_load,
     cpu_quota,
     detect_machine,
     memory_available_bytes,
@@ -50,6 +51,11 @@ def test_smt_siblings_count_once(tmp_path: Path) -> None:
     assert usable_physical_cores(root, frozenset({0, 4})) == 1
     assert usable_physical_cores(root, frozenset({0, 1, 5})) == 2
     assert usable_logical_cpus(root, frozenset({0, 1, 5})) == 3
+
+
+def test_the_load_is_the_last_minute_s(tmp_path: Path) -> None:
+    assert cpu_load(write(tmp_path, {"proc/loadavg": "8.40 6.73 5.82 2/300 4242"})).programs == 8.4
+    assert cpu_load(write(tmp_path, {"proc/loadavg": "unknown"})).programs == 0.0
 
 
 def test_an_unknown_topology_counts_every_cpu(tmp_path: Path) -> None:

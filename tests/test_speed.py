@@ -10,6 +10,7 @@ from r1tui.config import PlanSettings
 from r1tui.events import Finished
 from r1tui.gguf import Header, read_header
 from r1tui.gguf.sketch import ModelShape, sketch_header
+from r1tui.machine.hardware import CpuLoad
 from r1tui.machine.known_speeds import find_card
 from r1tui.messages import NO_SPEED, Range, Speed, Status
 from r1tui.plan import Device, Plan, PlanRequest, make_plan
@@ -124,6 +125,16 @@ def test_where_gpu_and_cpu_share_their_memory_both_read_at_its_rate(mla: Header)
     )
     assert (one.n_cpu_moe, one.verdict) == (two.n_cpu_moe, two.verdict) == (30, "hybrid")
     assert one.ttft_s["512"].high < two.ttft_s["512"].high / 1.5  # nothing crosses a bus
+
+
+def test_a_busy_machine_is_named_where_the_cpu_has_work(mla: Header) -> None:
+    for load, cards, is_said in (
+        (CpuLoad(8.4, 2), (), True), (CpuLoad(1.0, 2), (), True), (CpuLoad(0.9, 2), (), False),
+        (CpuLoad(8.4, 64), (), False), (CpuLoad(8.4, 2), (CARD,), True),
+        (CpuLoad(8.4, 2), (replace(CARD, total_mib=400 * GIB, free_mib=400 * GIB),), False),
+    ):  # fmt: skip
+        made = make_plan(mla, PlanRequest(300 * GIB, 300 * GIB, 8, devices=cards, rates=host(60), load=load))
+        assert any("This machine is busy (load " in reason for reason in made.reasons) == is_said, (load, made.verdict)
 
 
 def test_rounding_makes_no_band_wider(mla: Header) -> None:

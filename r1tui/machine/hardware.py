@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from r1tui.machine.nvml import Gpu, Nvidia, read_nvidia
 from r1tui.machine.visible import visible_gpus
@@ -24,6 +25,16 @@ class NumaNode:
     memory_total_bytes: int
 
 
+class CpuLoad(NamedTuple):
+    """Programs that wanted to run in the last minute, on average, and the CPUs of the whole machine."""
+
+    programs: float
+    cpus: int
+
+
+IDLE = CpuLoad(0.0, 1)
+
+
 @dataclass(frozen=True)
 class Machine:
     """Hardware that this process may use. `nvidia.reason` says why no GPU is shown; the cgroup bounds `memory_*`."""
@@ -35,6 +46,7 @@ class Machine:
     memory_available_bytes: int
     nvidia: Nvidia
     numa_nodes: tuple[NumaNode, ...]
+    load: CpuLoad = IDLE
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
@@ -60,7 +72,18 @@ def detect_machine(root: Path = ROOT) -> Machine:
         memory_available_bytes(root),
         read_nvidia(),
         numa_nodes(root),
+        cpu_load(root),
     )
+
+
+def cpu_load(root: Path = ROOT) -> CpuLoad:
+    """The load average of the last minute; 0 where the system has none."""
+    first = (read_if_any(root / "proc/loadavg").split() or [""])[0]
+    try:
+        programs = float(first) if first else os.getloadavg()[0]
+    except (OSError, ValueError):
+        programs = 0.0
+    return CpuLoad(programs, os.cpu_count() or 1)
 
 
 def usable_physical_cores(root: Path = ROOT, affinity: frozenset[int] | None = None) -> int:

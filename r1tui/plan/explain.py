@@ -2,6 +2,7 @@
 
 from r1tui.config import Strategy
 from r1tui.gguf import Header, kv_bytes_per_token
+from r1tui.machine.hardware import CpuLoad
 from r1tui.plan.answers import Answers
 from r1tui.plan.layout import MIB, MemoryUsage, ModelLayout
 from r1tui.plan.request import Device, PlanRequest
@@ -124,6 +125,18 @@ def expected_speed(expected: Expectation, *, measured: bool) -> list[str]:
     if expected.offload_batch is not None:
         said.append(_short_prompts(expected.offload_batch))
     return said
+
+
+def busy(load: CpuLoad) -> list[str]:
+    """The reason that names other programs which take CPUs from the host's part."""
+    if load.programs < BUSY_SHARE * load.cpus:
+        return []
+    cpus = f"{load.cpus} CPUs" if load.cpus > 1 else "its CPU"
+    return [f"This machine is busy (load {load.programs:.1f} on {cpus}): expect fewer tokens/s while that lasts."]
+
+
+BUSY_SHARE = 0.5
+"""Of all CPUs; two are often one core, and every thread of llama.cpp waits for the slowest."""
 
 
 def _short_prompts(offload_batch: int) -> str:

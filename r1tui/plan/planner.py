@@ -338,12 +338,13 @@ class _Planner:
         expected, history = estimate(self._model, layout, self._request, plan.verdict), self._request.history
         seen = history.speed(run_of_plan(plan.summary(), plan.arguments()).layout, expected.speed) if history else None
         found = (expected.measured(seen) if seen else expected).rounded()
+        busy = explain.busy(self._request.load) if plan.verdict != "gpu" and any(found.speed.answer) else []
         return replace(
             plan,
             speed=found.speed,
             ttft_s=found.ttft_s,
             offload_batch=found.offload_batch,
-            reasons=(*plan.reasons, *explain.expected_speed(found, measured=seen is not None)),
+            reasons=(*plan.reasons, *explain.expected_speed(found, measured=seen is not None), *busy),
         )
 
     def _cache_ram_mib(self, verdict: Verdict, host_bytes: int) -> int | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from r1tui.config import PlanSettings
+from r1tui.machine.hardware import IDLE, CpuLoad
 from r1tui.plan.answers import EngineAnswer
 from r1tui.plan.capabilities import Capabilities
 from r1tui.plan.history import PlanHistory
@@ -97,6 +98,8 @@ class PlanRequest:
     """Settings kept for this model that come before the config's, for people."""
     rates: HostRates | None = None
     """None: nothing was measured."""
+    load: CpuLoad = IDLE
+    """Other programs' use of the CPUs."""
     history: PlanHistory | None = None
     """Results of earlier runs of this model on this machine."""
     repacked_types: frozenset[str] = frozenset()

@@ -8,7 +8,7 @@ from r1tui.config import Config, PlanSettings
 from r1tui.engine.find import Engine
 from r1tui.errors import UsageError
 from r1tui.machine.bandwidth import Bandwidth, load_bandwidth
-from r1tui.machine.hardware import Machine, cpu_features, detect_machine
+from r1tui.machine.hardware import IDLE, Machine, cpu_features, detect_machine
 from r1tui.machine.known_speeds import count_sockets, disk_gbps, is_virtual, memory_channels, memory_gbps
 from r1tui.plan import Device, PlanRequest
 from r1tui.plan.rates import BUS_GBPS, GBPS_PER_CORE, HostRates, typical_host
@@ -45,6 +45,7 @@ def request_here(
         ),
         numa_nodes=sum(1 for node in machine.numa_nodes if node.memory_total_bytes) or 1,
         rates=host_rates(machine, load_bandwidth(paths, machine.fingerprint), paths.models),
+        load=machine.load if held is None else IDLE,  # our own server's work ends before the plan's begins
         repacked_types=repacked_types(cpu_features()),
         capabilities=engine.capabilities if engine else None,
     )
@@ -60,6 +61,7 @@ def imagined_host(request: PlanRequest, memory_mib: int) -> PlanRequest:
         threads=0,
         numa_nodes=1,
         rates=None,
+        load=IDLE,
         repacked_types=repacked_types(TYPICAL_FEATURES),
     )
 
