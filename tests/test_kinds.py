@@ -1,5 +1,6 @@
 """Files that are no model of their own are called what they are, with what to do; links lead to the model."""
 
+import gzip
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,31 @@ def test_pieces_are_joined_by_the_command_that_is_given(
 def test_ten_pieces_are_joined_in_order() -> None:
     names = [f"a.gguf.part{number}of11" for number in range(1, 12)]
     assert join_command(sorted(names)) == f"cat {' '.join(names)} > a.gguf"
+
+
+def test_a_vocabulary_without_a_model_is_named(paths: Paths, tmp_path: Path) -> None:
+    writer = GGUFWriter(tmp_path / "vocab.gguf", "llama")
+    writer.add_block_count(1)
+    writer.add_embedding_length(64)
+    writer.add_head_count(1)
+    writer.add_tokenizer_model("gpt2")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(R1tuiError, match="a vocabulary without a model"):
+        subject_file(tmp_path / "vocab.gguf", paths)
+
+
+@pytest.mark.parametrize("name", ["m.gguf.gz", "my model.GGUF.GZ"])
+def test_a_compressed_model_is_unpacked_by_the_command_that_is_given(
+    name: str, tiny_r1: TinyModel, paths: Paths, tmp_path: Path
+) -> None:
+    data = tiny_r1().read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(data, 1))
+    with pytest.raises(R1tuiError, match="it is compressed") as caught:
+        subject_file(tmp_path / name, paths)
+    subprocess.run(["sh", "-c", caught.value.remedy.partition(": ")[2]], cwd=tmp_path, check=True)
+    assert (tmp_path / name[:-3]).read_bytes() == data
 
 
 def test_a_download_that_is_not_finished_is_no_piece(tmp_path: Path, tiny_r1: TinyModel) -> None:

@@ -16,6 +16,7 @@ from r1tui.gguf import read_header
 from r1tui.hub.download.headers import fetch_headers, known_headers
 from r1tui.hub.download.model import download
 from r1tui.hub.listing.names import choose, choose_by_name, group_by_model, names_of, quant_of, stem
+from r1tui.hub.listing.remote import RemoteFile, Tree, select
 from r1tui.hub.local.found import find_model
 from r1tui.hub.removal import find_removal, remove
 from r1tui.system.paths import Paths
@@ -246,3 +247,73 @@ def test_the_command_names_one_of_several_whole(empty_hub: Hub, paths: Paths, ti
         path = json.loads(done.stdout.splitlines()[-1])["result"]
         assert path.endswith(f"{REPO}/Q2_K/model.gguf")
         assert read_header(Path(path)).size_bytes == len(tiny[0])
+
+
+def selected(quant: str, *files: str) -> list[str]:
+    """The files that hf:OWNER/REPO:QUANT means in a repository; raises R1tuiError."""
+    pieces = tuple(name for name in files if not name.casefold().endswith(".gguf"))
+    tree = Tree(REPO, "c" * 40, tuple(RemoteFile(name, 10, None) for name in files if name not in pieces), pieces)
+    return [file.path for file in select(tree, CATALOG.find(f"hf:{REPO}:{quant}")).files]
+
+
+@pytest.mark.parametrize(
+    ("quant", "right", "other"),
+    [
+        ("UD-Q2_K_XL", "M-UD_Q2_K_XL.gguf", "M-Q2_K_XL.gguf"),
+        ("UD_Q2_K_XL", "M-UD.Q2_K_XL.gguf", "M-Q2_K_XL.gguf"),
+        ("Q4_K", "M-Q4_K.gguf", "M-Q4_K_HIFI.gguf"),
+        ("BF16", "M-BF16.gguf", "M-MXFP4_MOE_BF16.gguf"),
+        ("Q8_0", "M-Q8_0.gguf", "M-MXFP4_MOE-Q8_0.gguf"),
+        ("MXFP4_MOE", "M-MXFP4_MOE.gguf", "M-MXFP4_MOE_Q8_0.gguf"),
+        ("6B", "M-6B-Q8_0.gguf", "M-0.6B-Q8_0.gguf"),
+        ("Qwen2", "Qwen2-Q8_0.gguf", "Qwen2.5-Q8_0.gguf"),
+        ("a b/M (1)-Q4_K_M", "a b/M (1)-Q4_K_M.gguf", "ü/M-Q4_K_M.gguf"),
+        ("ü/M-Q4_K_M", "ü/M-Q4_K_M.gguf", "a b/M (1)-Q4_K_M.gguf"),
+        ("Q4_K_M", "M-imatrix-Q4_K_M.gguf", "imatrix-M-Q4_K_M.gguf"),
+    ],
+)
+def test_the_right_one_of_two_is_taken_and_never_the_other_alone(quant: str, right: str, other: str) -> None:
+    assert selected(quant, other, right) == [right]
+    with pytest.raises(R1tuiError):
+        selected(quant, other)
+
+
+def test_a_whole_name_goes_before_one_in_a_folder_or_in_other_letters() -> None:
+    files = ("M-Q4_K_M.gguf", "m-q4_k_m.GGUF", "old/M-Q4_K_M.gguf")
+    for file in files:
+        assert selected(file.rpartition(".")[0], *files) == [file]
+
+
+def test_a_model_that_is_there_whole_and_in_parts_is_one() -> None:
+    parts = [f"{PART}-0000{number}-of-00002.gguf" for number in (1, 2)]
+    assert selected("Q4_K_M", *parts, f"{PART}.gguf") == [f"{PART}.gguf"]
+    assert selected("Q4_K_M", *parts, f"{PART}-00001-of-00003.gguf") == parts
+
+
+PART = "M-Q4_K_M"
+
+
+@pytest.mark.parametrize(
+    ("files", "cause", "remedy"),
+    [
+        ((f"{PART}-00000-of-00002.gguf", f"{PART}-00001-of-00002.gguf"), "from 0, llama.cpp from 1", "rename them"),
+        ((f"{PART}-00001-of-00003.gguf", f"{PART}-00003-of-00003.gguf"), "only 2 of the 3 parts", "Choose another"),
+        ((f"{PART}-1-of-2.gguf", f"{PART}-2-of-2.gguf"), "names that llama.cpp does not know", "rename them"),
+        ((f"{PART}-0001-of-0002.gguf", f"{PART}-0002-of-0002.gguf"), "names that llama.cpp does not", "rename them"),
+        ((f"{PART}-000001-of-000002.gguf", f"{PART}-000002-of-000002.gguf"), "names that llama.cpp", "rename them"),
+        ((f"{PART}.part1of2.gguf", f"{PART}.part2of2.gguf"), "names that llama.cpp does not", "join them (cat "),
+        ((f"{PART}-split-a.gguf", f"{PART}-split-b.gguf"), "names that llama.cpp does not know", "join them (cat "),
+        ((f"{PART}.gguf.aa", f"{PART}.gguf.ab"), "only in parts that must be joined", f"> {PART}.gguf)"),
+        ((f"{PART}.gguf.0", f"{PART}.gguf.1"), "only in parts that must be joined", f"> {PART}.gguf)"),
+        ((f"{PART}.gguf.zst",), "only compressed", f"(zstd -d {PART}.gguf.zst)"),
+        ((f"{PART}.gguf.gz",), "only compressed", f"(gunzip {PART}.gguf.gz)"),
+        ((f"a b/{PART}.gguf", f"c/{PART}.gguf"), "several models", f"'hf:{REPO}:a b/{PART}'"),
+    ],
+)
+def test_what_cannot_be_run_as_it_is_there_is_told_with_the_way_out(
+    files: tuple[str, ...], cause: str, remedy: str
+) -> None:
+    with pytest.raises(R1tuiError) as caught:
+        selected("Q4_K_M", *files)
+    assert cause in caught.value.cause
+    assert remedy in caught.value.remedy

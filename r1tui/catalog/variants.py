@@ -16,8 +16,10 @@ from r1tui.system.lazy import yaml
 from r1tui.system.paths import expand
 
 HUB_NAME = re.compile(
-    r"hf:(?P<repo>\w[\w.-]{0,95}/\w[\w.-]{0,95}):(?P<quant>[\w.-]{1,96}(?:/[\w.-]{1,96}){0,4})", re.ASCII
+    r"hf:(?P<repo>[A-Za-z0-9_][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,95})"
+    r":(?P<quant>[\w.+()@,=~& -]{1,200}(?:/[\w.+()@,=~& -]{1,200}){0,4})"
 )
+"""Letters of any language, and spaces, as files have them; none of a pattern's own characters."""
 PACKAGE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]{0,99})==(?P<version>[\w.!+-]{1,99})", re.ASCII)
 REPO = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 

@@ -156,7 +156,7 @@ def shards_of(path: Path) -> list[Path]:
 def _combine(sources: Sequence[ByteSource], paths: Sequence[Path]) -> Header:
     shards = [parse_shard(source, index) for index, source in enumerate(sources)]
     first, names = shards[0], [source.name for source in sources]
-    check_kind(names[0], first.metadata)
+    check_kind(names[0], first.metadata, sum(len(shard.tensors) for shard in shards))
     check_alone(names[0], first.metadata, len(shards))
     for index, shard in enumerate(shards):
         number, count = shard.metadata.get("split.no", 0), shard.metadata.get("split.count", 0) or 1

@@ -9,8 +9,16 @@ from r1tui.gguf.errors import GgufError
 from r1tui.gguf.parse import Value
 from r1tui.remedies import AnyRemedy, ListModels
 
-PIECE = re.compile(r"(?P<whole>.+\.gguf)(?:[-._]?(?:part(?!ial)|split)[-._]?\w+|\.\d{3})", re.IGNORECASE | re.DOTALL)
-"""A piece of a file that was cut by other means than llama.cpp's: `.gguf.part1of2`, `.gguf-split-a`, `.gguf.001`."""
+PIECE = re.compile(
+    r"(?P<whole>.+\.gguf)(?:[-._]?(?:part(?!ial)|split)[-._]?\w+|\.\d{1,3}|\.[abc][a-y])", re.IGNORECASE | re.DOTALL
+)
+"""A piece of a file that was cut by other means than llama.cpp's: `.gguf.part1of2`, `.gguf-split-a`, `.gguf.001`,
+`.gguf.aa`."""
+PACKED = re.compile(r".+\.gguf\.(?P<by>zst|gz|xz|bz2|lz4|zip|7z)", re.IGNORECASE | re.DOTALL)
+_UNPACK = {
+    "zst": "zstd -d", "gz": "gunzip", "xz": "unxz", "bz2": "bunzip2", "lz4": "lz4 -d", "zip": "unzip", "7z": "7z x",
+}  # fmt: skip
+"""The command for each ending of a compressed file."""
 _DRAFTS = frozenset({"eagle3", "dflash", "gemma4-assistant"})
 _EMBEDDINGS = frozenset({
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
@@ -26,8 +34,16 @@ def join_command(pieces: Iterable[str]) -> str:
     return f"cat {shlex.join(ordered)} > {shlex.quote(match['whole'] if match else 'model.gguf')}"
 
 
+def unpack_command(name: str) -> str:
+    """The shell command that unpacks a compressed GGUF file."""
+    match = PACKED.fullmatch(name)
+    return f"{_UNPACK[match['by'].lower()] if match else 'unpack'} {shlex.quote(name)}"
+
+
 def check_name(path: Path) -> None:
-    """Raise GgufError for a piece of a file, by its name."""
+    """Raise GgufError for a piece of a file, or a compressed one, by its name."""
+    if PACKED.fullmatch(path.name):
+        raise GgufError(f"{path}: it is compressed.", f"In {path.parent}: {unpack_command(path.name)}")
     match = PIECE.fullmatch(path.name)
     if match is None:
         return
@@ -63,7 +79,7 @@ def check_alone(name: str, metadata: Mapping[str, Value], shards: int) -> None:
         )
 
 
-def check_kind(name: str, metadata: Mapping[str, Value]) -> None:
+def check_kind(name: str, metadata: Mapping[str, Value], n_tensors: int) -> None:
     """Raise GgufError for what is no model that answers, by its own metadata."""
     said: tuple[str | AnyRemedy, ...]
     kind, architecture = metadata.get("general.type"), metadata.get("general.architecture")
@@ -80,6 +96,8 @@ def check_kind(name: str, metadata: Mapping[str, Value]) -> None:
         said = "an embedding model, which writes no text", "Use a model that writes text.", ListModels()
     elif architecture in _VOICES:
         said = "a model that makes sound, not text", "Use a model that writes text.", ListModels()
+    elif n_tensors == 0 and "tokenizer.ggml.model" in metadata:
+        said = "a vocabulary without a model (vocab-only)", "Use the model itself.", ListModels()
     else:
         return
     raise GgufError(f"{name}: it is {said[0]}.", *said[1:])

@@ -13,15 +13,18 @@ from pathlib import PurePosixPath
 from r1tui.gguf.header import SHARD_NAME
 
 _SUFFIX = ".gguf"
-_NO_MODEL = re.compile(r"(^|[-_.])(mmproj|imatrix)", re.IGNORECASE)
-"""Files beside models that are none."""
+_NO_MODEL = re.compile(r"(^|[-_.])mmproj|^imatrix|[-_.]imatrix(?!.*[-_.]i?q\d)", re.IGNORECASE)
+"""Files beside models that are none; a model may be called after the imatrix that it was quantised with."""
 _BESIDE = re.compile(r"^(mtp|draft|eagle3?|dflash)[-_.]|(^|[-_.])(lora|draft|eagle3|dflash)([-_.]|$)", re.IGNORECASE)
 """Drafts and adapters, which may lie beside a model; its own name may have such a word too."""
 _QUANT = re.compile(
     r"(?<![0-9a-z])(?:(?P<modifier>ud|i1|smol)[-_.])?"
-    r"(?P<type>bf16|f16|f32|f64|fp16|fp32|fp8|fp4|(?:mxfp|nvfp)\d(?:_moe)?|(?:iq|tq|q)\d(?:_[0-9a-z]{1,3})*)(?![0-9a-z])"
+    r"(?P<type>bf16|f16|f32|f64|fp16|fp32|fp8|fp4|(?:mxfp|nvfp)\d(?:_moe)?(?:[-_.](?:bf16|f16|q\d_\d))?"
+    r"|(?:iq|tq|q)\d(?:_(?:[0-9a-z]{1,3}|hifi))*)(?![0-9a-z])"
 )
 _SHARD_NUMBER = re.compile(r"-\d{5}-of-\d{5}$")
+_DECIMAL = re.compile(r"\d+\.\d+")
+"""As in 0.6B, which is not 6B."""
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -65,7 +68,16 @@ def group_by_model(paths: Iterable[str], pattern: str) -> dict[str, list[str]]:
             continue
         if fnmatch(whole, shape) or fnmatch(name, shape):
             found[stem(path)].append(path)
-    return dict(found)
+    return {model: _one_set(files) for model, files in found.items()}
+
+
+def _one_set(files: list[str]) -> list[str]:
+    """Of files that are a model more than once, whole and in shards, those of the first whole one."""
+    sets: dict[str, list[str]] = defaultdict(list)
+    for path in files:
+        match = SHARD_NAME.match(PurePosixPath(path).name)
+        sets[match["count"] if match else ""].append(path)
+    return min(sets.values(), key=lambda some: (not is_complete(some), len(some)))
 
 
 def is_exactly(model: str, repo: str, pattern: str) -> bool:
@@ -123,7 +135,9 @@ def find_candidates(paths: Iterable[str], repo: str, pattern: str) -> dict[str, 
     }
     word = asked_word(pattern)
     tests: tuple[Callable[[str], bool], ...] = (
-        lambda model: word in (model.casefold(), PurePosixPath(model).name.casefold()),
+        lambda model: pattern.strip("*") == model,
+        lambda model: word == model.casefold(),
+        lambda model: word == PurePosixPath(model).name.casefold(),
         lambda model: is_exactly(model, repo, pattern),
         lambda model: _ends_so(model, word) and not _is_beside(model),
         lambda model: quant_of(model) == _quant_or_text(word) and not _is_beside(model),
@@ -147,9 +161,14 @@ def names_of(paths: Sequence[str]) -> dict[str, str]:
 
 
 def _loose(pattern: str) -> str:
-    """The shell pattern; for a file's whole name one that its other shards match too."""
+    """The shell pattern; for a file's whole name one that its other shards match too, for a quantisation any.
+
+    Whether a quantisation is meant is asked afterwards: names may spell it with other separators.
+    """
     word = asked_word(pattern)
     text = pattern.strip("*")
+    if _QUANT.fullmatch(word) and "/" not in pattern:
+        return "*"
     return f"*{word}*" if word and (is_gguf(text) or _SHARD_NUMBER.search(text)) else pattern
 
 
@@ -166,6 +185,8 @@ def _quant_or_text(word: str) -> str:
 def _is_whole(text: str, start: int, stop: int) -> bool:
     """True when a part of a path is whole words and cuts no quantisation."""
     if text[start - 1 : start].isalnum() or text[stop : stop + 1].isalnum():
+        return False
+    if any(match.start() < edge < match.end() for match in _DECIMAL.finditer(text) for edge in (start, stop)):
         return False
     return all(
         (start <= quant.start() and quant.end() <= stop) or quant.end() <= start or stop <= quant.start()

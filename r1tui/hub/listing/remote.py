@@ -1,10 +1,12 @@
 """The hub's lists of files: read with bounds, whatever answers, and remembered; r1tui works without them."""
 
+import re
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import time
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -13,7 +15,8 @@ import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
-from r1tui.gguf.kinds import PIECE, join_command
+from r1tui.gguf.header import SHARD_NAME
+from r1tui.gguf.kinds import PACKED, PIECE, join_command, unpack_command
 from r1tui.hub.listing import answers
 from r1tui.hub.listing.answers import ask, is_web_page, no_hub, web_page
 from r1tui.hub.listing.names import asked_word, choose, find_candidates, is_gguf, is_meant, names_of, stem
@@ -27,6 +30,9 @@ T = TypeVar("T")
 MAIN = "main"
 CONNECT_S = 10.0
 MOST_BYTES = 64 << 20
+_ODD_PART = re.compile(r"[-._](?:part|split)?[-._]?(?:\d+[-._]?of[-._]?\d+|split[-._][a-z])$", re.IGNORECASE)
+"""The end of the name of a part, with no number that llama.cpp writes."""
+_AS_NAMED = "NAME-00001-of-00002.gguf and so on"
 MOST_PAGES = 200
 """A page has a thousand names."""
 
@@ -51,7 +57,7 @@ class Tree:
     revision: str
     files: tuple[RemoteFile, ...]
     pieces: tuple[str, ...] = ()
-    """Paths of files that are no GGUFs until they are joined."""
+    """Paths of files that are no GGUFs until they are joined or unpacked."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +171,7 @@ def _fetch_tree(url: str, repo: str, revision: str | None) -> Tree:
         entries += some
         page = _next_page(page, following) if following else None
     files = [entry for entry in entries if entry.type == "file"]
-    pieces = tuple(entry.path for entry in files if PIECE.fullmatch(entry.path))
+    pieces = tuple(entry.path for entry in files if PIECE.fullmatch(entry.path) or PACKED.fullmatch(entry.path))
     return Tree(repo, commit, tuple(_remote_file(entry) for entry in files if is_gguf(entry.path)), pieces)
 
 
@@ -212,7 +218,24 @@ def select(tree: Tree, variant: Variant) -> RemoteFiles:
         relative(file.path)
     listing = RemoteFiles(tree.repo, component(tree.revision), tuple(files))
     check_sizes(listing)
+    _check_parts(listing)
     return listing
+
+
+def _check_parts(listing: RemoteFiles) -> None:
+    """Raise R1tuiError for shards of which the repository has not all, or not as llama.cpp counts them."""
+    shards = [match for file in listing.files if (match := SHARD_NAME.match(PurePosixPath(file.path).name))]
+    there, count = {int(one["number"]) for one in shards}, int(shards[0]["count"]) if shards else 0
+    if 0 in there:
+        raise R1tuiError(
+            f"{listing.repo} counts the parts of {PurePosixPath(listing.files[0].path).name} from 0, llama.cpp from 1.",
+            f"Download them (hf download {listing.repo}) and rename them: {_AS_NAMED}.",
+        )
+    if there != set(range(1, count + 1)):
+        raise R1tuiError(
+            f"{listing.repo} has only {len(there)} of the {count} parts of {listing.files[0].path}.",
+            "Choose another quantisation or repository: hf:OWNER/REPO:QUANT.",
+        )
 
 
 def check_sizes(listing: RemoteFiles) -> None:
@@ -228,13 +251,26 @@ def check_sizes(listing: RemoteFiles) -> None:
 def _no_such_file(tree: Tree, pattern: str) -> R1tuiError:
     repo, asked = tree.repo, pattern.strip("*") or pattern
     paths = [file.path for file in tree.files]
-    if several := sorted(find_candidates(paths, repo, pattern)):
+    several = sorted(find_candidates(paths, repo, pattern))
+    if several and all(_ODD_PART.search(one) for one in several):
+        files, joined = [f"{one}.gguf" for one in several], re.search("part|split", several[0], re.IGNORECASE)
+        how = f"join them ({join_command(files)})" if joined else f"rename them: {_AS_NAMED}"
+        return R1tuiError(
+            f"{repo} has {asked} only in parts with names that llama.cpp does not know: {_some(several, 3)}.",
+            f"Download them (hf download {repo}), {how}, and use the file: --model FILE.",
+        )
+    if several:
         return R1tuiError(
             f"{repo} has several models for {asked}: {_some(several)}.",
-            f"Choose one by its full name, for example hf:{repo}:{several[0]}.",
+            f"Choose one by its full name, for example {shlex.quote(f'hf:{repo}:{several[0]}')}.",
         )
     pieces = [path for path in tree.pieces if is_meant(_before_pieces(path), pattern)]
     names = sorted(set(names_of(paths).values()), key=str.casefold)
+    if packed := [path for path in pieces if PACKED.fullmatch(path)]:
+        return R1tuiError(
+            f"{repo} has {asked} only compressed: {_some(packed, 3)}.",
+            f"Download it (hf download {repo}), unpack it ({unpack_command(packed[0])}), and use it: --model FILE.",
+        )
     if pieces:
         return R1tuiError(
             f"{repo} has {asked} only in parts that must be joined: {_some(pieces, 3)}.",
@@ -256,6 +292,6 @@ def _some(names: list[str], most: int = 6) -> str:
 
 
 def _before_pieces(path: str) -> str:
-    """The stem of the model that a piece belongs to."""
+    """The stem of the model that a piece belongs to, or that is compressed."""
     match = PIECE.fullmatch(path)
-    return stem(match["whole"]) if match else path
+    return stem(match["whole"] if match else path.rpartition(".")[0])
