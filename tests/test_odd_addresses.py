@@ -92,8 +92,9 @@ def test_a_model_s_path_is_cut_at_its_own_separators(path: str, title: str) -> N
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/models", "/health", "/api/chat", "/V1/", "/#/x"]
-)
+    "path", ["", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/models", "/health", "/api/chat", "/V1/", "/#/x",
+             "/v1/v1", "/v1//v1/chat/completions", "/v1/chat", "/v1/embeddings", "/v1/messages"]
+)  # fmt: skip
 def test_what_is_copied_along_with_an_address_does_not_count(path: str) -> None:
     assert Endpoint.parse(f"http://h:8080{path}").base_url == "http://h:8080"
     assert Endpoint.parse(f"http://h:8080/proxy{path}").base_url == "http://h:8080/proxy"
@@ -109,12 +110,22 @@ def test_what_is_copied_along_with_an_address_does_not_count(path: str) -> None:
         (" http://0.0.0.0 ", "http://127.0.0.1"),
         ("https://me:p@0.0.0.0:80", "https://me:p@127.0.0.1:80"),
         ("http://[::ffff:127.0.0.1]:80", "http://[::ffff:127.0.0.1]:80"),
+        ("http://localhost.:80", "http://localhost.:80"),
     ],
 )
 def test_the_address_that_servers_print_for_all_is_this_machine(address: str, meant: str) -> None:
     endpoint = Endpoint.parse(address)
     assert endpoint.base_url == meant
     assert endpoint.is_loopback
+
+
+def test_an_ipv6_zone_may_be_written_as_in_an_address() -> None:
+    assert Endpoint.parse("http://me:%25@[fe80::1%25eth0]:80").base_url == "http://me:%25@[fe80::1%eth0]:80"
+
+
+def test_a_socket_s_path_that_no_system_takes_is_told_with_its_length() -> None:
+    with pytest.raises(UsageError, match="at most 107 bytes; this one has 205"):
+        Endpoint.parse(f"unix:/tmp/{'ü' * 100}")
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:

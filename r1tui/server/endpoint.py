@@ -1,17 +1,19 @@
 """Where a server listens: `unix:/path/x.sock` or `http://HOST:PORT`."""
 
 import ipaddress
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from r1tui.errors import UsageError
+from r1tui.system.paths import SOCKET_PATH_BYTES
 
 _REMEDY = "Use http://HOST:PORT or unix:/path/server.sock."
 _API_PATH = re.compile(
     r"/*(?:/api/(?:chat|generate|tags)"
-    r"|(?:/v1)?(?:/+(?:chat/completions|completions|responses|models|health|props|slots))?)/*$",
+    r"|(?:/+v1)*(?:/+(?:chat|chat/completions|completions|embeddings|messages|responses|models|health|props|slots))?)/*$",
     re.IGNORECASE,
 )
 """Paths that people copy along with an address."""
@@ -39,7 +41,8 @@ class Endpoint:
     @property
     def is_loopback(self) -> bool:
         """True if it is on this machine, so that no proxy lies in between."""
-        if self.socket is not None or self.host == "localhost" or self.host.endswith(".localhost"):
+        name = self.host.removesuffix(".")
+        if self.socket is not None or name == "localhost" or name.endswith(".localhost"):
             return True
         address = _address(self.host)
         mapped = getattr(address, "ipv4_mapped", None)
@@ -61,6 +64,11 @@ class Endpoint:
             path = text.removeprefix("unix:").removeprefix("//")
             if not path.startswith("/"):
                 raise UsageError(f"{text!r} is not the full path of a socket.", _REMEDY)
+            if len(os.fsencode(path)) >= SOCKET_PATH_BYTES:
+                cause = (
+                    f"A socket's path has at most {SOCKET_PATH_BYTES - 1} bytes; this one has {len(os.fsencode(path))}."
+                )
+                raise UsageError(cause, "Make a shorter link to its folder.")
             return cls("http://llama-server", Path(path))
         try:
             parts = urlsplit(text)
@@ -70,7 +78,7 @@ class Endpoint:
         host = parts.hostname
         if parts.scheme not in ("http", "https") or not host or not port_is_fine or re.search(r"\s", parts.netloc):
             raise wrong
-        netloc = parts.netloc
+        netloc = re.sub(r"%25(?=[^\]@]+\])", "%", parts.netloc)  # before an IPv6 address's zone, as RFC 6874 has it
         address = _address(host)
         if address is not None and address.is_unspecified:  # what servers print; nobody can be called so
             user, at, shown = netloc.rpartition("@")
