@@ -189,7 +189,7 @@ OTHER_WORDS = {
     "vram": "All instruments",
     "change question": "Edit question",
     "clipboard": "Copy the last code block",
-    "delete exchange": "Delete exchange",
+    "delete exchange": "Delete question",
     "help": "Help",
     "new chat": "New chat",
     "temprature": "Sampling",

@@ -56,8 +56,8 @@ def test_screen_gets_pieces_that_it_does_not_cut() -> None:
 
 
 def test_what_is_too_long_for_many_terminals_is_told() -> None:
-    assert format_copied("x", {}) == "Sent to the terminal."
-    assert format_copied("x", {"TMUX": "1"}) == "Sent to the terminal and tmux."
+    assert format_copied("x", {}) == "Copied: 1 character. Sent to the terminal."
+    assert format_copied("x" * 2140, {"TMUX": "1"}) == "Copied: 2,140 characters. Sent to the terminal and tmux."
     assert "At 75 KB many terminals cut or drop it." in format_copied("x" * (MOST_BYTES + 1000), {})
 
 

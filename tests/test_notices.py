@@ -175,7 +175,7 @@ async def test_a_text_that_is_too_long_is_cut_and_whole_in_the_log(tmp_path: Pat
         await says(app, pilot, "! [bold]no markup[/] Ctrl+N here")
         app.notify(LONG, title="Title")
         await says(app, pilot, "· Title: A long story.")
-        assert line(app).endswith("… F6 N +1")
+        assert line(app).endswith("… F6 N: whole text +1")
         await pilot.press("f6")
         await until(pilot, lambda: isinstance(app.screen, LogScreen))
         view = app.screen.query_one(LogView)

@@ -21,7 +21,7 @@ async def test_the_mark_walks_over_exchanges_and_listings_and_leaves_the_prompt_
     async with chat(tmp_path, talk()) as one:
         await one.press(*"draft", "ctrl+y")
         assert one.mark == ("Second?", 0)
-        assert one.bar == "Exchange 2 of 2"
+        assert one.bar == "Question 2 of 2"
         assert [row for row in one.marked_rows if row] == ["❯ Second?", "  No code."]
         await one.press("up")
         assert one.mark == ("First?", 2)
@@ -82,7 +82,7 @@ async def test_copies_are_the_code_or_the_answers_markdown(tmp_path: Path) -> No
         assert one.app.clipboard == "No code."
         await one.press("up", "y")
         assert one.app.clipboard == "x = 1\ny = (2\nz = 3\n"
-        assert one.said[-1] == "Sent to the terminal. S saves it to a file."
+        assert one.said[-1] == "Copied: 19 characters. Sent to the terminal. S saves it to a file."
         await one.press("home", "y")
         assert one.app.clipboard == one.conversation.exchanges[0].answer.content.text
         await one.press("escape")
@@ -171,7 +171,7 @@ async def test_branches_are_numbered_and_walked(tmp_path: Path) -> None:
     async with chat(tmp_path, conversation) as one:
         assert "  ◂ 2/2 ▸" in one.lines
         await one.press("ctrl+y")
-        assert one.bar == "Exchange 1 of 1, branch 2 of 2"
+        assert one.bar == "Question 1 of 1, branch 2 of 2"
         await one.press("left")
         assert one.conversation.exchanges == [first, second]
         assert "  ◂ 1/2 ▸" in one.lines

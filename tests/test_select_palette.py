@@ -54,7 +54,7 @@ async def test_what_cannot_be_done_with_anything_marks_nothing(tmp_path: Path) -
 async def test_the_palette_says_how_to_come_to_what_needs_a_mark(tmp_path: Path) -> None:
     async with chat(tmp_path, talk()) as one:
         hits = [hit async for hit in ActionsProvider(one.app.chat).search("delete exchange")]
-        assert hits[0].text == "Delete exchange"
+        assert hits[0].text == "Delete question"
         assert (hits[0].help or "").endswith("(Ctrl+Y, then D: any)")
         await one.press("ctrl+y")
         hits = [hit async for hit in ActionsProvider(one.app.chat).search("delete exchange")]

@@ -42,7 +42,7 @@ async def test_the_cursor_shows_a_theme_at_once_and_escape_brings_the_old_one_ba
 
 
 async def test_what_was_chosen_last_counts_on_the_screen_or_in_the_config(tmp_path: Path) -> None:
-    def started(theme: str) -> str:
+    def started(theme: str | None) -> str:
         return StillApp(tmp_path, Config(ui=UiSettings(theme=theme))).theme
 
     app = StillApp(tmp_path)
@@ -51,7 +51,8 @@ async def test_what_was_chosen_last_counts_on_the_screen_or_in_the_config(tmp_pa
         await until(pilot, app.paths.theme_choice.exists)
         assert app.theme == "r1-ember"
         assert app.screen is app.chat
-    assert started(DEFAULT) == "r1-ember"
+    assert started(None) == "r1-ember"
+    assert started(DEFAULT) == DEFAULT, "the config says so since"
     assert started("r1-light") == "r1-light"
     assert started("nothing") == DEFAULT
 

@@ -162,7 +162,9 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
         for name in LATER:
             await asyncio.to_thread(import_module, name)  # meanwhile the prompt takes what is typed
         from r1tui.tui.services.unsaved import where_the_last_went  # noqa: PLC0415  after the first screen
+        from r1tui.tui.widgets.option_pages import guard_pages  # noqa: PLC0415
 
+        guard_pages()
         self.set_keymap(self.keymap)
         services = self.services
         if self.has_own_server:  # an attached server's models are its own

@@ -24,7 +24,7 @@ class Command(Struct, frozen=True):
     action: str
     """Textual action on the focused screen or widget."""
     help: str
-    """A sentence."""
+    """A sentence; an id in angle brackets stands for its key."""
     short: str = ""
     """The footer's word; none: not in the footer."""
     synonyms: str = ""
@@ -131,7 +131,7 @@ _TABLE: tuple[Command, ...] = (
                 "prompt.",
                 synonyms="cancel abort stop copy clear"),
         Command("chat.select", "ctrl+y", "Select", "do('selection', 'select')",
-                "Select an exchange or a code block; press again to stop selecting.", short="Select", rank=25,
+                "Select a question with its answer, or a code block; again: stop selecting.", short="Select", rank=25,
                 synonyms="mark choose copy code"),
         Command("chat.copy_last", "ctrl+right_square_bracket,alt+c", "Copy last answer", "do('selection', 'copy_last')",
                 "Copy the last answer as Markdown, without its thinking.", synonyms="clipboard yank"),
@@ -170,7 +170,7 @@ _TABLE: tuple[Command, ...] = (
                 "Show the running download, or the last model's unfinished one.",
                 synonyms="fetch pull progress pause model"),
         Command("chat.log", "f6", "Log", "do('views', 'log')",
-                "Show the server's or the build's log, and all notices.",
+                "Show the server's or the build's log; <log.notices> there shows all notices.",
                 synonyms="logs output debug errors server build notices messages notifications"),
         *(Command(f"chat.model{n}", f"alt+{n}", f"Model {n}", f"do('models', {n})",
                 "Switch to the model with this number in the list of models.", synonyms="switch variant")
@@ -211,8 +211,8 @@ _TABLE: tuple[Command, ...] = (
         Command("select.anew", "r", "Retry", "choose('anew')",
                 "Ask the same question again; the old answer stays as a branch.",
                 short="Retry", rank=6, synonyms="regenerate retry another redo"),
-        Command("select.thinking", "t", "Thinking of the exchange", "thinking",
-                "Open or close the thinking of the selected exchange.",
+        Command("select.thinking", "t", "Thinking of the answer", "thinking",
+                "Open or close the thinking of the selected answer.",
                 short="Thinking", rank=10, synonyms="reasoning thoughts"),
         Command("select.figures", "i", "Figures of the answer", "figures",
                 "Show every figure of the answer: model, server, sampling, tokens, speeds, its end.",
@@ -223,9 +223,9 @@ _TABLE: tuple[Command, ...] = (
         Command("select.branch_after", "right,l", "Next branch", "branch(1)",
                 "Show the next branch; from the last, the first.",
                 short="Branch", rank=8, display="←→", synonyms="version alternative other"),
-        Command("select.delete", "d", "Delete exchange", "delete",
-                "Delete the exchange from the conversation.", short="Delete", rank=7, synonyms="remove message turn"),
-        Command("select.undo", "u", "Undo the deletion", "undo", "Restore the last deleted exchange.",
+        Command("select.delete", "d", "Delete question", "delete",
+                "Delete the question and its answer from the conversation.", short="Delete", rank=7, synonyms="remove message turn exchange"),
+        Command("select.undo", "u", "Undo the deletion", "undo", "Restore the last deleted question and answer.",
                 short="Undo", rank=9, synonyms="restore back"),
         Command("select.leave", "escape,q", "End the selection", "leave", "Stop selecting.",
                 short="Done", rank=1, synonyms="leave"),

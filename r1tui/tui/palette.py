@@ -14,6 +14,7 @@ from textual.screen import Screen
 
 from r1tui.tui.commands import COMMANDS, OWN_RANK, Command, of_context
 from r1tui.tui.keymap import key_of, keys_of
+from r1tui.tui.remedies import in_keys
 
 IN_TITLE, IN_SYNONYMS, IN_HELP = 1.0, 0.8, 0.6
 """What a match is worth by where it is."""
@@ -99,11 +100,11 @@ class ActionsProvider(Provider):
     def _help(self, action: Action) -> str:
         command = action.command
         own = getattr(self.app, "keymap", {})
-        keys = keys_of(command, own)
+        keys, said = keys_of(command, own), in_keys(command.help, self.app)
         if not action.mode:
-            return escape(f"{command.help} ({keys})" if keys else command.help)
+            return escape(f"{said} ({keys})" if keys else said)
         first = key_of(action.mode, own)
-        return escape(f"{command.help} From here: the last one. ({first}, then {keys}: any)")
+        return escape(f"{said} From here: the last one. ({first}, then {keys}: any)")
 
 
 def _worth(word: Matcher, command: Command) -> float:

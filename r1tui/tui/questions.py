@@ -97,11 +97,11 @@ def little_room(room: ContextBudget, *, goes_on: bool = False) -> Decision:
     """Ask about a question that leaves little context for its answer, or about an answer that `goes_on`:
     `send` it, or ask it in a `new` chat."""
     if goes_on:
-        begins, rest, less = "With this answer so far", "the rest", "Deleting exchanges"
+        begins, rest, less = "With this answer so far", "the rest", "Deleting questions"
         choices = [Choice("g", "send", "Continue: the answer may be cut off again")]
     else:
         begins, rest = "With this question", "thinking and answer"
-        less = "A shorter question, deleting exchanges"
+        less = "A shorter question, deleting questions"
         choices = [
             Choice("s", "send", "Send it: the answer may be cut off"),
             Choice("n", "new", "Ask it in a new chat, with an empty context"),

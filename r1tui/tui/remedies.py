@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from r1tui.chat.conversation import ContextBudget
 
 MORE_ROOM = (
-    "<chat.new> starts a new chat. Or ask less, delete exchanges, or set a larger context "
+    "<chat.new> starts a new chat. Or ask less, delete questions, or set a larger context "
     "(<chat.sampling>, then <sampling.page>)."
 )
 ASKS_ANEW = "<chat.select>, then <select.anew>, asks again"

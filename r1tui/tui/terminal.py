@@ -135,11 +135,10 @@ def wrapped(sequence: str, environment: Mapping[str, str]) -> str:
 
 def format_copied(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """The notice on a copied text."""
-    where = "Sent to the terminal and tmux." if environment.get("TMUX") else "Sent to the terminal."
+    where = "the terminal and tmux" if environment.get("TMUX") else "the terminal"
+    said = f"Copied: {len(text):,} character{'' if len(text) == 1 else 's'}. Sent to {where}."
     size_bytes = len(text.encode("utf-8", "replace"))
-    if size_bytes > MOST_BYTES:
-        return f"{where} At {size_bytes / 1000:.0f} KB many terminals cut or drop it."
-    return where
+    return f"{said} At {size_bytes / 1000:.0f} KB many terminals cut or drop it." if size_bytes > MOST_BYTES else said
 
 
 def give_to_tmux(text: str, environment: Mapping[str, str] = os.environ) -> bool:

@@ -119,7 +119,7 @@ def parse_theme(raw: bytes) -> Theme:
 
 
 class ThemeChoice(msgspec.Struct, frozen=True):
-    """A theme, and which one `ui.theme` named when it was chosen."""
+    """A theme, and which one `ui.theme` named when it was chosen; empty: none."""
 
     theme: str
     instead_of: str
@@ -128,12 +128,15 @@ class ThemeChoice(msgspec.Struct, frozen=True):
 def chosen_theme(file: Path, configured: str | None) -> str | None:
     """The choice, unless `ui.theme` was changed since or there is none; None where nothing was chosen. Never raises."""
     choice = read_json_if_any(file, ThemeChoice)
-    return choice.theme if choice is not None and choice.instead_of == (configured or DEFAULT) else configured
+    if choice is None:
+        return configured
+    counted = (configured,) if configured else ("", DEFAULT)  # where the config says nothing, nothing of it was changed
+    return choice.theme if choice.instead_of in counted else configured
 
 
 def keep_theme(file: Path, theme: str, configured: str | None) -> None:
     """Remember the choice. Raises OSError."""
-    write_json(file, ThemeChoice(theme, configured or DEFAULT))
+    write_json(file, ThemeChoice(theme, configured or ""))
 
 
 def default_theme(environment: Mapping[str, str]) -> str:

@@ -4,7 +4,8 @@ from itertools import groupby
 from pathlib import Path
 
 from r1tui.tui.commands import COMMANDS
-from r1tui.tui.keymap import keys_of
+from r1tui.tui.keymap import key_of, keys_of
+from r1tui.tui.remedies import NAMED
 
 README = Path(__file__).parent.parent.parent / "README.md"
 BEGIN, END = "<!-- keys: made by python -m tests.tools.keys -->\n", "<!-- end of keys -->\n"
@@ -21,7 +22,8 @@ def table() -> str:
             keys, name = keys_of(first, {}), f"`{first.id}`"
             if others:
                 keys, name = f"{keys} … {keys_of(others[-1], {})}", f"{name} …"
-            lines.append(f"| {keys} | {first.help} | {name} |")
+            said = NAMED.sub(lambda found: key_of(found[1], {}) or found[0], first.help)
+            lines.append(f"| {keys} | {said} | {name} |")
     return "\n".join(lines) + "\n"
 
 

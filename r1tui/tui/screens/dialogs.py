@@ -40,12 +40,18 @@ class Dialog(Guarded, Beneath, ModalScreen[ScreenResultType | None]):
             background: $surface;
             padding: 0 1;
         }
+        &:ansi {
+            & > Vertical, & > Horizontal, & > VerticalScroll, & > OptionList, & > OptionList:focus {
+                border: double $primary;
+            }
+        }
         & > VerticalScroll, & > OptionList, & > OptionList:focus { padding-right: 0; }
         VerticalScroll, OptionList { scrollbar-size: 0 1; scrollbar-gutter: stable; }
         VerticalScroll > Static, OptionList > .option-list--option { padding-right: 1; }
     }
     """
-    """A scrollbar has its column whether it is there or not, and one beside it without text."""
+    """A scrollbar has its column whether it is there or not, and one beside it without text. Sixteen colours have no
+    shade to dim the chat with: there the border is another one."""
 
     @on(events.Mount)
     def _show_own_keys(self) -> None:

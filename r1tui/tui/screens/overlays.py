@@ -181,7 +181,7 @@ class KeysScreen(Dialog[None]):
             keys, name = keys_of(first, self._own), first.id
             if others:
                 keys, name = f"{keys} … {keys_of(others[-1], self._own)}", f"{name} …"
-            yield keys, first.help, name
+            yield keys, in_keys(first.help, self.app), name
 
 
 class FiguresScreen(Dialog[None]):

@@ -35,8 +35,35 @@ class Course:
             return
         self._open.append(value)
         if len(self._open) >= SPAN or not self.means:
-            self.means.append(sum(self._open) / len(self._open))
+            self.means.append(_mean(self._open))
             self._open.clear()
+
+
+class SpeedCourse:
+    """Course of the speed, at zero while no answer comes: means as above, of what of a span is an answer. The newest
+    span has its first speed at once, so that even a short answer is seen as it was."""
+
+    def __init__(self) -> None:
+        self.means: deque[float] = deque(maxlen=KEPT)
+        self._n_samples = 0
+        self._open: list[float] = []
+
+    def add(self, tps: float | None) -> None:
+        """Take the next sample; None: no answer comes."""
+        if self._n_samples % SPAN == 0:
+            if self._open:
+                self.means[-1] = _mean(self._open)
+                self._open.clear()
+            self.means.append(0.0)
+        self._n_samples += 1
+        if tps is not None:
+            if not self._open:
+                self.means[-1] = tps
+            self._open.append(tps)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 @dataclass
@@ -58,18 +85,20 @@ class Figures:
     """True while a model is brought up here."""
     slow_link: bool = False
     """True if little is sent to the terminal, so that all this is seen late."""
+    speed_course: SpeedCourse = field(default_factory=SpeedCourse)
     courses: defaultdict[str, Course] = field(default_factory=lambda: defaultdict(Course))
-    """By what they are of: speed, cpu, disk, server cpu, gpu 0, …"""
+    """By what they are of: cpu, disk, server cpu, gpu 0, …"""
 
     def note(self, sample: Sample) -> None:
         """Take the next sample."""
         self.sample = sample
-        add = {"cpu": sample.cpu_percent, "disk": self.disk_bytes_per_s, "speed": self.speed.now_tps or 0.0}
+        add = {"cpu": sample.cpu_percent, "disk": self.disk_bytes_per_s}
         if sample.server is not None:
             add["server cpu"] = sample.server.cpu_percent
         add |= {f"gpu {gpu.index}": gpu.busy_percent for gpu in sample.gpus or ()}
         for name, value in add.items():
             self.courses[name].add(value)
+        self.speed_course.add(self.speed.take_sample())
 
     @property
     def uptime_s(self) -> float | None:

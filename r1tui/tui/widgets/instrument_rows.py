@@ -229,7 +229,7 @@ def _work(gpu: GpuUse) -> str:
 
 def _speed(figures: Figures, ink: Ink) -> Group:
     """Tokens per second, large, and their course."""
-    speed, plan, values = figures.speed, figures.plan, figures.courses["speed"].means
+    speed, plan, values = figures.speed, figures.plan, figures.speed_course.means
     shown_tps = speed.average_tps if speed.now_tps is None else speed.now_tps
     number = "–" if shown_tps is None else tps(shown_tps)
     style = SPEED if speed.now_tps is not None else ink.muted
@@ -242,7 +242,7 @@ def _speed(figures: Figures, ink: Ink) -> Group:
     large = digits(number) if shown_tps is not None else ["   ", "╺━╸", "   "]
     drawn = values if any(values) else ()
     rows = [Content.assemble((figure, style), "   ", words) for figure, words in zip(large, said, strict=True)]
-    top, gist = round_top(max(values, default=0.0)), None
+    top, gist = round_top(max([shown_tps or 0.0, *values])), None  # the axis holds what the headline says
     if shown_tps is not None:
         (course,) = curve(values, 4, 1, top, ink)
         gist = Content.assemble((f"{number:>5}", f"bold {style}"), " tok/s ", (course, SPEED))

@@ -54,7 +54,7 @@ class NoticeLine(Widget):
         said = Content(f"{SIGNS[self._shown.severity]} {one_line(self._shown.text)}")
         width, more = self.size.width, f" +{self._n_others}" if self._n_others else ""
         if said.cell_length > width - len(more) and not self.has_class("-below"):  # where these keys do it
-            more = f"{in_keys(' <chat.log> <log.notices>', self.app)}{more}"
+            more = f"{in_keys(' <chat.log> <log.notices>: whole text', self.app)}{more}"
         room = max(width - len(more), 1)
         return Content.assemble(said.truncate(room, ellipsis=True, pad=True), more)
 

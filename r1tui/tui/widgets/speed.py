@@ -23,6 +23,8 @@ class SpeedMeter:
         """True if the answer was asked for here: the record of another's tells nothing of its first token."""
         self.now_tps: float | None = None
         """Over the last two seconds, or more where tokens come slowly; None while no answer is coming."""
+        self._unsampled_tps: float | None = None
+        """Of an answer that came and went since the last sample."""
         self.average_tps: float | None = None
         """Of the answer that is coming or came last."""
         self.prompt_tps: float | None = None
@@ -70,6 +72,7 @@ class SpeedMeter:
         self.prompt_tps = timings.prompt_tps or self.prompt_tps
         if isinstance(timings, Finished):
             self.average_tps, self.prompt_tps = timings.tps, timings.prompt_tps
+            self._unsampled_tps = timings.tps
             if timings.ttft_ms is not None and self._is_ours:
                 self.first_token_s = timings.ttft_ms / 1000
             self.end()
@@ -86,6 +89,11 @@ class SpeedMeter:
             self.now_tps = timings.tps or None
         else:
             self.now_tps = (timings.completion_tokens - first_tokens) / (now - first_s)
+
+    def take_sample(self) -> float | None:
+        """The speed for the course of the last second: now, or of an answer that ended in it; None: there was none."""
+        ended_tps, self._unsampled_tps = self._unsampled_tps, None
+        return ended_tps if self.now_tps is None else self.now_tps
 
     def end(self) -> None:
         """No answer is coming any more."""

@@ -61,7 +61,7 @@ class Cursor:
         if not mark.listing:
             branches = self._views.conversation.branches(mark.exchange)
             which = f", branch {branches.index(mark.exchange) + 1} of {len(branches)}" if len(branches) > 1 else ""
-            return f"Exchange {exchanges.index(mark.exchange) + 1} of {len(exchanges)}{which}"
+            return f"Question {exchanges.index(mark.exchange) + 1} of {len(exchanges)}{which}"
         listing = self.listing(mark)
         lines = "1 line" if listing.n_lines == 1 else f"{listing.n_lines:,} lines"
         n_siblings = len(self.code_of(mark.exchange))
