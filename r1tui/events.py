@@ -226,7 +226,7 @@ class Timings(Event, frozen=True):
 
 
 class Finished(Event, frozen=True):
-    """The answer is whole; the keys are those of `chat --json`'s last line.
+    """The answer is whole; the keys but `waited_ms` are those of `chat --json`'s last line.
 
     Figures that the server does not give are None, as is `ttft_ms` if nothing came.
     """
@@ -238,6 +238,14 @@ class Finished(Event, frozen=True):
     prompt_tps: float | None
     tps: float | None
     ttft_ms: float | None
+    """From the question to the first token, the wait for the server's turn included."""
+    waited_ms: float | None = None
+    """Of that the wait, until the server took the question; None where it does not tell."""
+
+    @property
+    def first_token_s(self) -> float | None:
+        """Seconds from when the server took the question, as far as that is known, to its answer's first token."""
+        return None if self.ttft_ms is None else max(self.ttft_ms - (self.waited_ms or 0.0), 0.0) / 1000
 
     @property
     def context_tokens(self) -> int | None:
@@ -281,9 +289,10 @@ class Begun(Event, frozen=True):
 
 
 class Waits(Event, frozen=True):
-    """Another client's answer comes first; it has so many tokens."""
+    """The question waits: another client's answer comes first, with so many tokens; None: nobody knows why."""
 
-    tokens: int
+    tokens: int | None
+    waited_s: float = 0.0
 
 
 StreamEvent = Waits | Begun | PromptProgress | Reasoning | Content | ContentWasThinking | Timings | Finished | Failed

@@ -12,9 +12,10 @@ from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.overlays import ServerModelsScreen
+from r1tui.tui.services import chat_client
 from tests.conftest import CommandLine
 from tests.odd_server import REFUSALS, THINKERS, THOUGHT, OddServer, Reply, chunk, events, odd_server
-from tests.tui_rig import ask, opened, until
+from tests.tui_rig import ask, on_screen, opened, until
 
 
 @pytest.fixture
@@ -124,6 +125,27 @@ async def test_esc_stops_the_answer_of_a_server_that_has_no_call_for_it(paths: P
         async with opened(app) as pilot:
             answer = await ask(app, pilot, "hi")
             await until(pilot, lambda: bool(answer.content.text))
+            await pilot.press("escape")
+            await until(pilot, lambda: answer.state == "stopped")
+            await until(pilot, server.closed.is_set)
+
+
+async def test_a_server_that_says_nothing_is_waited_for_aloud_and_not_asked(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_client, "SILENT_S", 0.3)
+    monkeypatch.setattr(chat_client, "TURN_S", 0.1)
+    with odd_server(Reply(b"", late=True)) as server:
+        app = app_for(server, paths)
+        async with opened(app) as pilot:
+            answer = await ask(app, pilot, "hi")
+            await until(pilot, lambda: bool(server.chats))
+            asked = len(server.seen)
+            await until(pilot, lambda: (answer.waited_s or 0.0) > 1.0)
+            await until(
+                pilot, lambda: re.search(r"Waiting for the server: \d+ s\. Esc stops\.", on_screen(pilot)) is not None
+            )
+            assert len(server.seen) == asked
             await pilot.press("escape")
             await until(pilot, lambda: answer.state == "stopped")
             await until(pilot, server.closed.is_set)

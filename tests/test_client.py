@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx2
@@ -17,8 +18,10 @@ from r1tui.config import SamplingSettings
 from r1tui.errors import UsageError
 from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, StreamEvent, Timings
 from r1tui.remedies import ShowLog
+from r1tui.server.answer import AnswerReader
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.server.refusal import FOREIGN
 from tests.bare_server import SMALL, bare_server
 from tests.conftest import TinyModel
 from tests.tiny_r1 import UNRECOGNISED_TEMPLATE
@@ -105,6 +108,40 @@ async def test_stopping_ends_the_answer_for_real_and_keeps_what_came(endless: Pa
     assert answer(seen)
     assert isinstance(seen[-1], Finished)
     assert seen[-1].finish_reason == "cancelled"
+
+
+async def test_the_wait_behind_another_s_answer_is_no_part_of_the_first_token(endless: Path) -> None:
+    async with connect(endless) as client, connect(endless) as other:
+        await client.forces_thinking()  # the question is then all that is sent
+        before = other.stream_chat(HI, "c-other")
+        while not isinstance(await anext(before), Content):
+            pass
+        request = ChatRequest(HI.messages, SamplingSettings(max_tokens=3))
+        asking = asyncio.create_task(collect(client.stream_chat(request, "c-waits")))
+        await asyncio.sleep(0)
+        asked_s = monotonic()
+        for _ in range(20):
+            await anext(before)
+        taken_s = monotonic()
+        await other.stop_answer("c-other")
+        await collect(before)
+        end = (await asking)[-1]
+        ended_s = monotonic()
+    assert isinstance(end, Finished)
+    assert end.waited_ms is not None
+    assert end.waited_ms >= 1000 * (taken_s - asked_s) - 1
+    assert 0 < (end.first_token_s or 0) <= ended_s - taken_s
+
+
+def test_timings_that_come_with_the_end_tell_nothing_of_the_wait() -> None:
+    reader = AnswerReader(owner=FOREIGN)
+    events = [
+        *reader.read(b'{"choices":[{"delta":{"content":"Hello."}}]}'),
+        *reader.read(b'{"choices":[{"delta":{},"finish_reason":"stop"}],"timings":{"prompt_ms":0.0}}'),
+        *reader.read(b"[DONE]"),
+    ]
+    assert isinstance(events[-1], Finished)
+    assert events[-1].waited_ms is None
 
 
 async def test_max_tokens_ends_an_answer_with_its_reason(endless: Path) -> None:
@@ -229,8 +266,6 @@ async def test_a_wrong_key_says_so(llama_server: Path, tiny_r1: TinyModel, tmp_p
 
 
 async def test_an_error_inside_the_stream_is_a_failure() -> None:
-    from r1tui.server.answer import AnswerReader  # noqa: PLC0415
-
     reader = AnswerReader()
     events = list(reader.read(b'{"choices":[{"delta":{"content":"Hel"}}]}'))
     events += reader.read(b'{"error":{"code":500,"message":"compute failed","type":"server_error"}}')
@@ -239,8 +274,6 @@ async def test_an_error_inside_the_stream_is_a_failure() -> None:
 
 
 def test_an_answer_that_is_stopped_before_its_first_token_has_no_speed() -> None:
-    from r1tui.server.answer import AnswerReader  # noqa: PLC0415
-
     reader = AnswerReader()
     events = list(
         reader.read(

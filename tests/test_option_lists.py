@@ -17,7 +17,9 @@ async def test_pages_of_a_list_without_rows_end_nothing(tmp_path: Path, key: str
     app = StillApp(tmp_path, Config(prompts={f"p{n}": "Why?" for n in range(9)}))
     async with opened(app, (80, 24)) as pilot:
         await pilot.press(key)
-        await until(pilot, lambda: bool(app.screen.query(OptionList)) and app.screen.query_one(OptionList).option_count > 2)
+        await until(
+            pilot, lambda: bool(app.screen.query(OptionList)) and app.screen.query_one(OptionList).option_count > 2
+        )
         await pilot.resize_terminal(*size)
         await until(pilot, lambda: app.screen.query_one(OptionList).size.height == 0)
         await pilot.press("down", "pagedown", "pageup", "end", "pageup", "home", "pagedown")

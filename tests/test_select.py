@@ -255,7 +255,7 @@ async def test_all_that_is_known_of_an_answer_is_shown_and_its_texts_are_no_mark
     shown = exchange("Second?", "No code.", "Hm.")
     shown.model, shown.endpoint, shown.sampling = "r1 [b]", "unix:/s.sock", "temperature 0.6, seed 7"
     shown.answer.apply(Timings(2800, 800, 96.4, 1304, 3.2))
-    shown.answer.apply(Finished("length", 2800, 1204, 1304, 96.4, 3.14, 4200.0))
+    shown.answer.apply(Finished("length", 2800, 1204, 1304, 96.4, 3.14, 16_200.0, 12_000.0))
     async with chat(tmp_path, Conversation("c", [shown]), (100, 40)) as one:
         await one.press("ctrl+y", "i")
         screen = one.app.screen
@@ -267,6 +267,7 @@ async def test_all_that_is_known_of_an_answer_is_shown_and_its_texts_are_no_mark
             "Sampling     temperature 0.6, seed 7",
             "Prompt       2,800 tokens at 96.4 tok/s",
             "Reused       800 tokens of the prompt",
+            "Waited       12 s until the server took the question",
             "First token  after 4.20 s",
             "Thinking     1,204 tokens in 2 min",
             "Answer       100 tokens",

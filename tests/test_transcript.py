@@ -111,6 +111,23 @@ async def test_how_an_answer_ended_stands_right_below_what_can_be_done(reason: s
         )
 
 
+async def test_the_wait_for_another_s_answer_stands_apart_from_the_first_token() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(100, 24)) as pilot:
+        await send(pilot, seat, Waits(None, 12.4))
+        assert "  Waiting for the server: 12 s. Esc stops." in seat.lines
+        await send(pilot, seat, Waits(30, 13.4))
+        assert (
+            "  Waiting: another client's answer is running, 30 tokens so far. Esc takes the question back."
+            in seat.lines
+        )
+        await send(pilot, seat, Content("one"), Finished("stop", 12, 0, 4, 100.0, 50.0, 18_000.0, 12_400.0))
+        assert "  4 tokens · 50.0 tok/s · first token 5.60 s · waited 12 s · 5.68 s · complete" in seat.lines
+        await pilot.resize_terminal(60, 24)
+        await settle(pilot, seat.transcript)
+        assert "  4 tokens · 50.0 tok/s · 5.68 s · complete" in seat.lines
+
+
 async def test_an_answer_that_goes_on_is_drawn_as_one_that_came_at_once() -> None:
     seat, whole = Seat(asked()), Seat(past("```python\nx = 1\ny = 2\n```\n\n- one\n- two\n"))
     cut = Finished("length", 12, 0, 4, 100.0, 50.0, 10.0)

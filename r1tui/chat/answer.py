@@ -85,6 +85,8 @@ class Answer:
         """True if the thinking has more than white space."""
         self.tokens_ahead: int | None = None
         """Tokens so far of another client's answer, for which it waits; None: for none."""
+        self.waited_s: float | None = None
+        """How long the server has sent nothing; None: not for long."""
         self.prompt: PromptProgress | None = None
         self.timings: Timings | None = None
         self.finished: Finished | None = None
@@ -237,10 +239,10 @@ class Answer:
                 self._content_was_thinking()
             case Timings():
                 self._count_as(event)
-            case Waits(tokens):
-                self.tokens_ahead = tokens
+            case Waits(tokens, waited_s):
+                self.tokens_ahead, self.waited_s = tokens, waited_s
             case Begun(completion_id):
-                self.completion_id, self.tokens_ahead = completion_id, None
+                self.completion_id, self.tokens_ahead, self.waited_s = completion_id, None, None
             case PromptProgress():
                 self.prompt, self._progress_s = event, self._clock()
                 if self.state == "waiting":

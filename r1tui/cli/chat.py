@@ -256,7 +256,7 @@ class _ShowJson:
 
     def __call__(self, event: events.StreamEvent) -> None:
         if isinstance(event, events.Finished):
-            print_json(msgspec.structs.asdict(event))
+            print_json({key: value for key, value in msgspec.structs.asdict(event).items() if key != "waited_ms"})
         else:
             print_json_line(events.encode_event(event))
 

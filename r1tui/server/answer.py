@@ -178,6 +178,8 @@ class AnswerReader:
         self._choice: int | None = None
         """Id of the answer that is read; None before the first."""
         self._started_s = monotonic()
+        self._taken_s: float | None = None
+        """Time when the server took the question; None: not known."""
         self._first_token_s: float | None = None
         self._timings: ChunkTimings | None = None
         self._has_thoughts = False
@@ -252,9 +254,11 @@ class AnswerReader:
             yield Begun(chunk.id)
         if chunk.prompt_progress:
             seen = chunk.prompt_progress
+            self._note_taken(seen.time_ms)
             yield PromptProgress(seen.total, seen.cache, seen.processed, seen.time_ms)
         if chunk.timings:
             self._timings = chunk.timings
+            self._note_taken(chunk.timings.prompt_ms)
         if chunk.usage:
             self._usage = chunk.usage
             if (details := chunk.usage.completion_tokens_details) is not None:
@@ -269,6 +273,11 @@ class AnswerReader:
                 completion_tokens=counts.predicted_n,
                 tps=counts.predicted_per_second,
             )
+
+    def _note_taken(self, ago_ms: float | None) -> None:
+        """The server took the question so long ago, by its own clock; what it says after the first token is late."""
+        if self._taken_s is None and self._first_token_s is None and ago_ms is not None:
+            self._taken_s = max(monotonic() - ago_ms / 1000, self._started_s)
 
     def _read_choice(self, choice: ChunkChoice) -> Iterator[StreamEvent]:
         self._choice = choice.index if self._choice is None else self._choice
@@ -328,8 +337,12 @@ class AnswerReader:
             completion_tokens=counted if usage.completion_tokens is None else usage.completion_tokens,
             prompt_tps=seen.prompt_per_second or None if seen else None,
             tps=seen.predicted_per_second or None if seen else None,
-            ttft_ms=(self._first_token_s - self._started_s) * 1000 if self._first_token_s is not None else None,
+            ttft_ms=self._since_start_ms(self._first_token_s),
+            waited_ms=self._since_start_ms(self._taken_s),
         )
+
+    def _since_start_ms(self, time_s: float | None) -> float | None:
+        return None if time_s is None else (time_s - self._started_s) * 1000
 
     def _no_answer(self) -> R1tuiError:
         return R1tuiError("The server sent an invalid answer.", self._owner.log)

@@ -89,6 +89,8 @@ class ChunkTimings(msgspec.Struct, frozen=True):
     """Counters of the request so far; speeds in tokens per second, null before the first token."""
 
     prompt_n: Count = 0
+    prompt_ms: Rate | None = None
+    """From when the server took the question to its first token."""
     cache_n: Count = 0
     prompt_per_second: Rate | None = None
     predicted_n: Count = 0

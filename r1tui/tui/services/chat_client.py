@@ -41,6 +41,8 @@ BEYOND_READING_TPS, RESTED = 75.0, 2.0
 """So fast a model keeps its CPU: bursts come so many times as seldom, each with more."""
 TURN_S = 1.0
 """How often the answer is looked at for which ours waits."""
+SILENT_S = 5.0
+"""A server that has sent nothing for so long is waited for, and the screen says so."""
 ROOM_S = 3.0
 """Longest wait of an answer for each figure of the context."""
 
@@ -115,12 +117,15 @@ class ChatClient:
         self.answer_id, self._begun, self._stopped_s = asked.answer_id, False, None
         left = False
         end: Finished | None = None
-        waiting: asyncio.Task[None] | None = None
+        waiting = asyncio.create_task(self._count_silence(take))
         try:
             await self._connection.need_model()
             client = await self._connection.client()
-            if not just_stopped:  # then what runs is the end of the user's own
-                waiting = await self._tell_of_waiting(client, take)
+            if not just_stopped and await self._has_to_wait(
+                client, take
+            ):  # then what runs is the end of the user's own
+                waiting.cancel()
+                waiting = asyncio.create_task(self._watch_turn(client, take))
             sampling = await self._sampling()
             if asked.vary:
                 sampling = msgspec.structs.replace(sampling, seed=secrets.randbelow(2**32 - 1))
@@ -144,8 +149,7 @@ class ChatClient:
             left = True
             raise
         finally:
-            if waiting is not None:
-                waiting.cancel()
+            waiting.cancel()
             try:
                 if not left and self._managed is not None:
                     await self._managed.tell_supervisor(asked.answer_id, running=False)
@@ -217,16 +221,24 @@ class ChatClient:
             async with asyncio.timeout(ROOM_S):
                 self._context_tokens = await (await self._connection.client()).context_tokens()
 
-    async def _tell_of_waiting(self, client: ServerClient, take: Take) -> asyncio.Task[None] | None:
-        """Tell why the answer will not begin at once, if it will not; the work of telling it on, if there is any."""
+    async def _count_silence(self, take: Take) -> None:
+        """Have it taken how long the server has sent nothing, without asking it: it may be anybody's."""
+        asked_s = monotonic()
+        await asyncio.sleep(SILENT_S)
+        while not self._begun:
+            take([Waits(None, monotonic() - asked_s)])
+            await asyncio.sleep(TURN_S)
+
+    async def _has_to_wait(self, client: ServerClient, take: Take) -> bool:
+        """Tell why the answer will not begin at once, if it will not; True if others' answers come first."""
         state = self._managed.status.state if self._managed is not None else ""
         with suppress(R1tuiError):
             if state == "sleeping":
                 self._post(AnswerWaits("The model was unloaded while idle. Reloading…"))
             elif state == "ready" and (busy := _taken(await client.slots())):
                 take([Waits(sum(slot.tokens for slot in busy))])
-                return asyncio.create_task(self._watch_turn(client, take))
-        return None
+                return True
+        return False
 
     async def _watch_turn(self, client: ServerClient, take: Take) -> None:
         """Have it taken how far the answers are that come first, until ours begins."""

@@ -29,7 +29,7 @@ class SpeedMeter:
         """Of the answer that is coming or came last."""
         self.prompt_tps: float | None = None
         self.first_token_s: float | None = None
-        """From the question to the first token of its answer."""
+        """From when the server took the question to the first token of its answer."""
         self.reused: tuple[int, int] | None = None
         """Tokens of the newest prompt that the server had in its cache and need not read, and all of its tokens."""
         self.phase: Phase = ""
@@ -53,9 +53,11 @@ class SpeedMeter:
             match event:
                 case Timings() | Finished():
                     counters = event
-                case Waits():
+                case Waits(tokens) if tokens is not None:
                     self.phase = ""
-                case PromptProgress(total, cached):
+                case PromptProgress(total, cached, _, time_ms):
+                    if self._asked_s is not None:
+                        self._asked_s = max(self._clock() - time_ms / 1000, self._asked_s)
                     self.reused, self.phase = (cached, total), "reading the prompt"
                     self.prompt_tps = event.tps or self.prompt_tps
                 case Reasoning() | Content() | ContentWasThinking():
@@ -73,8 +75,8 @@ class SpeedMeter:
         if isinstance(timings, Finished):
             self.average_tps, self.prompt_tps = timings.tps, timings.prompt_tps
             self._unsampled_tps = timings.tps
-            if timings.ttft_ms is not None and self._is_ours:
-                self.first_token_s = timings.ttft_ms / 1000
+            if self._is_ours:
+                self.first_token_s = timings.first_token_s or self.first_token_s
             self.end()
             return
         self.reused = timings.cached_tokens, timings.prompt_tokens

@@ -211,6 +211,8 @@ def _status(answer: Answer, *, is_last: bool) -> str:
         case "waiting" if answer.tokens_ahead is not None:
             ahead = f"{answer.tokens_ahead:,} token{'' if answer.tokens_ahead == 1 else 's'} so far"
             return f"Waiting: another client's answer is running, {ahead}. <chat.stop> takes the question back."
+        case "waiting" if answer.waited_s:
+            return f"Waiting for the server: {duration(answer.waited_s)}. <chat.stop> stops."
         case "waiting":
             return "waiting for the first token…"
         case "reading" if answer.prompt and answer.prompt.total:

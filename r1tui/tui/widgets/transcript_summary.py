@@ -12,8 +12,9 @@ from r1tui.tui.widgets.transcript_blocks import MARGIN, Block, Work
 from r1tui.tui.widgets.transcript_rows import EMPTY, row_of, safe_text
 
 BETWEEN = " · "
-DROPPED_FIRST = ("first token", "time", "tokens", "ended", "model")
+DROPPED_FIRST = ("first token", "waited", "time", "tokens", "ended", "model")
 """What a narrow screen does without, in this order; the speed stays."""
+LEAST_WAIT_S = 1.0
 _CUT = {"limit": "cut off by max_tokens", "context": "cut off, context full"}
 
 
@@ -23,12 +24,13 @@ def summary(exchange: Exchange) -> dict[str, str]:
     counters = answer.finished or answer.timings
     if answer.running or not answer.tokens or not (counters or exchange.model):
         return {}
-    first_s, all_s = _first_token_s(answer), _all_s(answer)
+    first_s, waited_s, all_s = _first_token_s(answer), _waited_s(answer), _all_s(answer)
     parts = {
         "model": safe_text(one_line(exchange.model)),
         "tokens": _tokens(answer.tokens),
         "speed": f"{tps(counters.tps)} tok/s" if counters and counters.tps else "",
         "first token": f"first token {seconds(first_s)}" if first_s is not None else "",
+        "waited": f"waited {seconds(waited_s)}" if waited_s is not None else "",
         "time": seconds(all_s) if all_s is not None else "",
         "ended": ended(answer),
     }
@@ -46,7 +48,8 @@ def all_figures(exchange: Exchange) -> dict[str, str]:
     """Everything that is known of an answer, by its name."""
     answer = exchange.answer
     counters, timings = answer.finished or answer.timings, answer.timings
-    first_s, all_s, thinking_s = _first_token_s(answer), _all_s(answer), answer.thinking_s
+    first_s, waited_s = _first_token_s(answer), _waited_s(answer)
+    all_s, thinking_s = _all_s(answer), answer.thinking_s
     figures = {
         "Model": exchange.model,
         "Server": exchange.endpoint,
@@ -54,6 +57,7 @@ def all_figures(exchange: Exchange) -> dict[str, str]:
         "Asked": datetime.fromtimestamp(exchange.asked_s).strftime("%Y-%m-%d %H:%M:%S"),
         "Prompt": _tokens_at(counters.prompt_tokens, counters.prompt_tps) if counters else "",
         "Reused": f"{_tokens(timings.cached_tokens)} of the prompt" if timings else "",
+        "Waited": f"{seconds(waited_s)} until the server took the question" if waited_s is not None else "",
         "First token": f"after {seconds(first_s)}" if first_s is not None else "",
         "Thinking": _tokens(answer.thinking_tokens) if answer.has_thoughts else "",
         "Answer": _tokens_at(answer.tokens - answer.thinking_tokens, None) if answer.tokens else "",
@@ -110,12 +114,17 @@ def _tokens_at(count: int | None, tokens_per_s: float | None) -> str:
 
 
 def _first_token_s(answer: Answer) -> float | None:
-    ttft_ms = answer.finished.ttft_ms if answer.finished else None
-    return ttft_ms / 1000 if ttft_ms is not None else None
+    return answer.finished.first_token_s if answer.finished else None
+
+
+def _waited_s(answer: Answer) -> float | None:
+    """How long the server was busy with something else; None where that is too short to be worth a word."""
+    waited_s = ((answer.finished and answer.finished.waited_ms) or 0.0) / 1000
+    return waited_s if waited_s >= LEAST_WAIT_S else None
 
 
 def _all_s(answer: Answer) -> float | None:
-    """From the question to the last token of its last request."""
+    """From when the server took the question to the last token of its last request."""
     first_s, end = _first_token_s(answer), answer.finished
     if first_s is None or end is None or not end.tps or end.completion_tokens is None:
         return None
