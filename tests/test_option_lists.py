@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from textual.containers import Vertical
 from textual.widgets import OptionList
 
 from r1tui.config import Config, UiSettings
-from r1tui.tui.screens.overlays import ThemeScreen
+from r1tui.tui.questions import Choice
+from r1tui.tui.screens.dialogs import AskScreen
 from tests.screen_rig import StillApp
 from tests.tui_rig import opened, until
 
@@ -17,9 +19,7 @@ async def test_pages_of_a_list_without_rows_end_nothing(tmp_path: Path, key: str
     app = StillApp(tmp_path, Config(prompts={f"p{n}": "Why?" for n in range(9)}))
     async with opened(app, (80, 24)) as pilot:
         await pilot.press(key)
-        await until(
-            pilot, lambda: bool(app.screen.query(OptionList)) and app.screen.query_one(OptionList).option_count > 2
-        )
+        await until(pilot, lambda: any(options.option_count > 2 for options in app.screen.query(OptionList)))
         await pilot.resize_terminal(*size)
         await until(pilot, lambda: app.screen.query_one(OptionList).size.height == 0)
         await pilot.press("down", "pagedown", "pageup", "end", "pageup", "home", "pagedown")
@@ -30,13 +30,12 @@ async def test_pages_of_a_list_without_rows_end_nothing(tmp_path: Path, key: str
         assert app.screen.query_one(OptionList).highlighted != before
 
 
-async def test_a_dialog_has_a_border_of_its_own_where_there_is_no_shade_to_dim_with(tmp_path: Path) -> None:
-    borders = {}
-    for theme in ("r1-dark", "r1-terminal"):
-        app = StillApp(tmp_path, Config(ui=UiSettings(theme=theme)))
-        async with opened(app, (80, 24)) as pilot:
-            await pilot.press("ctrl+underscore")
-            await until(pilot, lambda: isinstance(app.screen, ThemeScreen))
-            borders[theme] = {type(box).__name__: box.styles.border_top[0] for box in app.screen.children}
-    assert borders["r1-dark"].values() != borders["r1-terminal"].values()
-    assert "double" in borders["r1-terminal"].values()
+@pytest.mark.parametrize(("theme", "border"), [("r1-dark", "round"), ("r1-terminal", "double")])
+async def test_a_dialog_stands_out_by_its_border_where_no_shade_dims_the_chat(
+    tmp_path: Path, theme: str, border: str
+) -> None:
+    app = StillApp(tmp_path, Config(ui=UiSettings(theme=theme)))
+    async with opened(app, (80, 24)) as pilot:
+        app.push_screen(AskScreen("Really?", (Choice("k", "keep", "Keep it"),)))
+        await until(pilot, lambda: bool(app.screen.query(Vertical)))
+        assert app.screen.query_one(Vertical).styles.border_top[0] == border

@@ -121,9 +121,8 @@ class ChatClient:
         try:
             await self._connection.need_model()
             client = await self._connection.client()
-            if not just_stopped and await self._has_to_wait(
-                client, take
-            ):  # then what runs is the end of the user's own
+            # what runs just after a stop is the end of the user's own
+            if not just_stopped and await self._has_to_wait(client, take):
                 waiting.cancel()
                 waiting = asyncio.create_task(self._watch_turn(client, take))
             sampling = await self._sampling()

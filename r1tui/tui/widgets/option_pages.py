@@ -14,4 +14,4 @@ def _move_where_seen(options: OptionList, direction: Any) -> None:
 
 def guard_pages() -> None:
     """Have every list stay where it is while none of it is seen; those of Textual's own palette too."""
-    OptionList._move_page = _move_where_seen  # type: ignore[method-assign]
+    OptionList._move_page = _move_where_seen  # type: ignore[assignment, method-assign]
