@@ -9,7 +9,7 @@ from typing import Any
 from textual.message import Message
 
 from r1tui.catalog.variants import Variant
-from r1tui.chat.conversation import Conversation
+from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.typed import Typed
 from r1tui.config import Config, SamplingSettings
 from r1tui.errors import R1tuiError
@@ -115,6 +115,9 @@ class View:
 
     def show(self, conversation: Conversation, *, answer_comes: bool) -> None:
         self.conversation = conversation
+
+    def show_passage(self, exchange: Exchange, passage: str) -> None:
+        self.said.append(f"{exchange.question}: {passage}")
 
     def refresh_bindings(self) -> None:
         """No keys are shown."""

@@ -7,7 +7,7 @@ import pytest
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation, Exchange
-from r1tui.chat.listing import MARKS
+from r1tui.chat.listing import MARKS, without_marks
 from r1tui.chat.rows import Tracker
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
@@ -77,6 +77,7 @@ def test_a_search_shows_where_it_was_found(store: Store) -> None:
     assert f"The h{MARKS[0]}eron{MARKS[1]} is" in found.passage
     [found] = store.search("birds")
     assert found.passage == ""
+    assert found.found_at == 0
     store.rename("c1", "Fish")
     assert store.search("birds") == []
     assert [one.name for one in store.search("fish")] == ["Fish"]
@@ -123,3 +124,29 @@ def test_a_deleted_conversation_comes_back_until_it_is_purged(store: Store, fold
         assert late.newest(deleted=True) == []
     assert purged == ["c3"]
     assert rows(folder, "SELECT count(*) FROM exchanges") == [(2,)]
+
+
+def test_a_passage_begins_at_a_word_and_has_no_marks_of_markdown(store: Store) -> None:
+    code = "```python\nfor n in 2**3, f(**kw): print(n)\n```\n"
+    answer = f"{'Words before it. ' * 20}\n# Head\n{code}And a **heron** or *two*, `they` said a * b.\n{'After. ' * 50}"
+    conversation = said("c1", "first?", "nothing")
+    conversation.ask("second?").answer = Answer.past(answer)
+    store.write([whole(conversation)])
+    [by_word] = store.search("heron")
+    [by_part] = store.search("eron")
+    assert f"And a {MARKS[0]}heron{MARKS[1]} or two, they said a * b" in by_word.passage
+    assert f"And a h{MARKS[0]}eron{MARKS[1]} or two, they said a * b" in by_part.passage
+    for found in (by_word, by_part):
+        assert found.found_at == 1
+        words = without_marks(found.passage).strip("….").split()
+        assert "```" not in words
+        plain = " ".join(
+            answer.replace("```python", "")
+            .replace("# Head", "Head")
+            .replace("`", "")
+            .replace("**heron**", "heron")
+            .replace("*two*", "two")
+            .split()
+        )
+        assert f" {' '.join(words)}" in plain
+    assert "Head for n in 2**3, f(**kw): print(n) And a" in without_marks(store.search("kw")[0].passage)

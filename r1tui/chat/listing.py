@@ -1,9 +1,10 @@
 """Lists conversations, newest first, and finds those that have some words."""
 
+import re
 import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from r1tui.chat.answer import RUNNING
 from r1tui.chat.conversation import name_of
@@ -15,6 +16,17 @@ PASSAGE_TOKENS = 16
 MARKS = ("\ufdd0", "\ufdd1")
 """Marks before and after each found word in a passage: characters that no text may have."""
 _BESIDE_CHARS = 60
+_HIT = re.compile(f"{MARKS[0]}(.*?){MARKS[1]}", re.DOTALL)
+_IN_WORD = rf"[\w{''.join(MARKS)}]"
+_MARKDOWN = re.compile(
+    rf"""^[ ]{{0,3}}(?:`{{3,}}|~{{3,}})[^\n{"".join(MARKS)}]*$  # fences
+    | `+ | ~{{3,}}                                      # code
+    | ^[ ]{{0,3}}(?:\#{{1,6}}[ ]+|>[ ]?)                   # headings and quotes
+    | (?<![\w({MARKS[1]})*])[*]{{1,3}}(?={_IN_WORD})       # emphasis, from its beginning
+    | (?<=[^\s*])[*]{{1,3}}(?![\w*({MARKS[0]}])           # to its end
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
 
 _ROWS = f"""
 SELECT c.key, c.id, c.title, c.created_s, c.updated_s, c.deleted_s, l.state, l.answer_id,
@@ -26,6 +38,12 @@ FROM conversations c LEFT JOIN exchanges l ON l.conversation = c.key AND l.numbe
 """  # noqa: S608  our own words
 _HERE = "c.deleted_s IS NULL AND EXISTS (SELECT 1 FROM exchanges WHERE conversation = c.key)"
 _NEWEST_FIRST = "ORDER BY c.updated_s DESC, c.key DESC"
+
+
+class _Hit(NamedTuple):
+    passage: str = ""
+    exchange: int | None = None
+    """Its key; None where the title has the words."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,8 @@ class ConversationSummary:
     """Its beginning; empty where the first is the last. It tells those of one name apart."""
     passage: str = ""
     """Passage with the found words, each in MARKS; empty if they are in the title."""
+    found_at: int = 0
+    """Of the exchange that has the passage: how many of all branches were asked before it."""
     deleted_s: float | None = None
 
 
@@ -65,11 +85,32 @@ def found(connection: sqlite3.Connection, text: str, limit: int) -> list[Convers
     """
     hits = _hits_of_words(connection, text, limit) or _hits_of_text(connection, text.strip(), limit)
     rows = connection.execute(f"{_ROWS} c.key IN ({_marks(hits)}) {_NEWEST_FIRST}", list(hits))
-    return [_summary(row, hits[row[0]]) for row in rows]
+    places = _places(connection, [hit.exchange for hit in hits.values() if hit.exchange is not None])
+    return [_summary(row, hits[row[0]].passage, places.get(hits[row[0]].exchange, 0)) for row in rows]
 
 
-def _hits_of_words(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, str]:
-    """Conversations -> passages."""
+def found_words(passage: str) -> list[str]:
+    """The words of a passage that are in MARKS."""
+    return list(dict.fromkeys(_HIT.findall(passage)))
+
+
+def _places(connection: sqlite3.Connection, exchanges: list[int]) -> dict[int | None, int]:
+    """How many exchanges of its conversation were asked before each of these."""
+    before = "SELECT count(*) FROM exchanges b WHERE b.conversation = e.conversation AND b.number < e.number"
+    rows = connection.execute(
+        f"SELECT e.key, ({before}) FROM exchanges e WHERE e.key IN ({_marks(exchanges)})",  # noqa: S608
+        exchanges,
+    )
+    return dict(rows.fetchall())
+
+
+def without_marks(passage: str) -> str:
+    """A passage as plain text."""
+    return passage.replace(MARKS[0], "").replace(MARKS[1], "")
+
+
+def _hits_of_words(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, _Hit]:
+    """Conversations -> hits."""
     # A query of FTS5 in which nothing means anything but the words.
     words = [word.replace('"', '""') for word in text.replace("\0", " ").split()]
     if not words:
@@ -97,27 +138,27 @@ def _hits_of_words(connection: sqlite3.Connection, text: str, limit: int) -> dic
         f" THEN snippet(words, -1, ?, ?, '…', {PASSAGE_TOKENS}) END FROM words WHERE words MATCH ?",
         (*exchanges, *MARKS, match),
     )
-    passages = {rowid: one_line(snippet) for rowid, snippet in snippets if snippet is not None}
-    in_text = {key: passages[exchange] for key, exchange in first.items() if exchange in passages}
-    return in_text | {key: "" for (key,) in titles}
+    passages = {rowid: _readable(snippet) for rowid, snippet in snippets if snippet is not None}
+    in_text = {key: _Hit(passages[exchange], exchange) for key, exchange in first.items() if exchange in passages}
+    return in_text | {key: _Hit() for (key,) in titles}
 
 
-def _hits_of_text(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, str]:
+def _hits_of_text(connection: sqlite3.Connection, text: str, limit: int) -> dict[int, _Hit]:
     if not text:
         return {}
     like = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     rows = connection.execute(
-        "SELECT c.key, e.question, e.answer FROM exchanges e JOIN conversations c ON c.key = e.conversation"  # noqa: S608
+        "SELECT c.key, e.key, e.question, e.answer FROM exchanges e JOIN conversations c ON c.key = e.conversation"  # noqa: S608
         " WHERE c.deleted_s IS NULL AND (e.question LIKE ?1 ESCAPE '\\' OR e.answer LIKE ?1 ESCAPE '\\')"
         f" {_NEWEST_FIRST}, e.number",
         (like,),
     )
-    hits: dict[int, str] = {}
-    for key, question, answer in rows:
+    hits: dict[int, _Hit] = {}
+    for key, exchange, question, answer in rows:
         if len(hits) >= limit:
             break
         if key not in hits:
-            hits[key] = _around(text_of(question), text) or _around(text_of(answer), text)
+            hits[key] = _Hit(_around(text_of(question), text) or _around(text_of(answer), text), exchange)
     return hits
 
 
@@ -127,16 +168,28 @@ def _around(whole: str, text: str) -> str:
     if at < 0:
         return ""
     start, end = max(at - _BESIDE_CHARS // 2, 0), at + len(text)
-    before, after = whole[start:at], whole[end : end + _BESIDE_CHARS]
-    passage = f"{'…' if start else ''}{before}{MARKS[0]}{whole[at:end]}{MARKS[1]}{after}"
-    return one_line(passage + ("…" if end + _BESIDE_CHARS < len(whole) else ""))
+    before, after = from_word(whole[start:at], is_cut=start > 0), whole[end : end + _BESIDE_CHARS]
+    if end + _BESIDE_CHARS < len(whole):
+        after = f"{after.rpartition(' ')[0] or after}…"
+    return _readable(f"{'…' if start else ''}{before}{MARKS[0]}{whole[at:end]}{MARKS[1]}{after}")
+
+
+def from_word(text: str, *, is_cut: bool = True) -> str:
+    """A text whose beginning is cut off, from its first whole word on; one without spaces as it is."""
+    word = re.search(r"\s+(?=\S)|\s+\Z", text) if is_cut else None
+    return text[word.end() :] if word is not None else text
+
+
+def _readable(passage: str) -> str:
+    """On one line, without the marks of Markdown."""
+    return one_line(_MARKDOWN.sub("", passage))
 
 
 def _marks(values: Collection[object]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _summary(row: tuple[Any, ...], passage: str = "") -> ConversationSummary:
+def _summary(row: tuple[Any, ...], passage: str = "", found_at: int = 0) -> ConversationSummary:
     _, id_, title, created_s, updated_s, deleted_s, state, answer_id, question, exchanges, last = row
     return ConversationSummary(
         text_of(id_),
@@ -148,5 +201,6 @@ def _summary(row: tuple[Any, ...], passage: str = "") -> ConversationSummary:
         text_of(answer_id),
         last_question=one_line(text_of(last)),
         passage=passage,
+        found_at=found_at,
         deleted_s=None if deleted_s is None else time_of(deleted_s),
     )

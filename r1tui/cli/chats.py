@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from r1tui.chat.export import as_markdown, as_object, iso_date, write_file, written_as
-from r1tui.chat.listing import MARKS, ConversationSummary
+from r1tui.chat.listing import MARKS, ConversationSummary, without_marks
 from r1tui.chat.store import Store
 from r1tui.cli.context import WORDS, Context, json_option, pass_context, print_json, print_result, print_text, say
 from r1tui.errors import R1tuiError, UsageError
@@ -177,7 +177,7 @@ def _print(found: list[ConversationSummary], *, as_json: bool) -> None:
 
 
 def _listed(one: ConversationSummary) -> dict[str, Any]:
-    passage = one.passage.replace(MARKS[0], "").replace(MARKS[1], "") or None
+    passage = without_marks(one.passage) or None
     return {
         "id": one.id,
         "title": one.name,

@@ -1,6 +1,7 @@
 """The conversation that is shown: which one that is, opening, leaving and saving."""
 
 from r1tui.chat.conversation import Conversation
+from r1tui.chat.listing import ConversationSummary
 from r1tui.errors import R1tuiError
 from r1tui.supervisor.protocol import new_conversation_id
 from r1tui.text import shortened
@@ -35,10 +36,21 @@ class ConversationController:
         self.show(last.conversation if last is not None else self.shown)
         self.save_shown()  # how an answer ended whose r1tui was killed, so that it is found by its words
 
-    def begin_open(self, conversation_id: str | None) -> None:
+    def begin_open(self, chosen: ConversationSummary | None) -> None:
         """Open this conversation in the background; None keeps the one that is shown."""
-        if conversation_id is not None:
-            self._view.run_worker(self.open(conversation_id), group="open", name="Opening the conversation")
+        if chosen is not None:
+            self._view.run_worker(self._open_at(chosen), group="open", name="Opening the conversation")
+
+    async def _open_at(self, chosen: ConversationSummary) -> None:
+        """Show a conversation, and of one that was found by its words the passage, whatever branch it is in."""
+        await self.open(chosen.id)
+        exchange = next(iter(self.shown.every[chosen.found_at :]), None)
+        if not chosen.passage or self.shown.id != chosen.id or exchange is None:
+            return
+        if exchange not in self.shown.exchanges and not self.shown.running:
+            self.shown.show(exchange)
+            self.save_shown()
+        self._view.show_passage(exchange, chosen.passage)
 
     async def open(self, conversation_id: str) -> None:
         """Show this conversation, and follow its running answer."""

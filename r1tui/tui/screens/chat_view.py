@@ -129,6 +129,12 @@ class ChatView:
             self.widgets.instruments.update_answer(None)
         self.widgets.instruments.show_context(conversation.context_tokens)
 
+    def show_passage(self, exchange: Exchange, passage: str) -> None:
+        """Show this passage of the shown conversation, with what a search has found in it."""
+        self.widgets.transcript.show_passage(exchange, passage)
+        self.widgets.instruments.show_context(self.conversation.context_tokens)
+        self.refresh_bindings()
+
     def show_answer(self, conversation: Conversation, events: list[StreamEvent]) -> None:
         """More of an answer has come."""
         is_shown = conversation is self.conversation

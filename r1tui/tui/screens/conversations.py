@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widgets import DataTable
 
 from r1tui.chat.export import file_name, written_as
-from r1tui.chat.listing import MARKS, ConversationSummary
+from r1tui.chat.listing import MARKS, ConversationSummary, from_word, without_marks
 from r1tui.chat.store import Store
 from r1tui.errors import R1tuiError
 from r1tui.text import day, one_line, plain, shortened
@@ -51,8 +51,8 @@ class SearchLine(StillInput):
     BINDINGS = [replace(COMMANDS["conversations.choose"].binding(), action="screen.choose")]
 
 
-class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
-    """The answer is the id of the chosen conversation, or None."""
+class ConversationsScreen(TableScreen[ConversationSummary], SearchScreen[ConversationSummary | None]):
+    """The answer is the chosen conversation, with the passage that was found, or None."""
 
     DEFAULT_CSS = """
     ConversationsScreen {
@@ -192,7 +192,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
             return
         elsewhere = f"Open in another r1tui (PID {one.open_in}); <conversations.choose> shows it read-only."
         place = "<conversations.choose> opens it." if one.open_in is None else elsewhere
-        self._say(filter(None, [one.name, one.last_question, in_keys(place, self.app)]))
+        self._say(filter(None, [one.name, without_marks(one.passage) or one.last_question, in_keys(place, self.app)]))
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
@@ -201,7 +201,7 @@ class ConversationsScreen(TableScreen[str], SearchScreen[str | None]):
 
     def on_data_table_row_selected(self) -> None:
         if (one := self._under_cursor()) is not None:
-            self.dismiss(one.id)
+            self.dismiss(one)
 
     def action_choose(self) -> None:
         if isinstance(self.focused, SearchLine):
@@ -292,7 +292,7 @@ def _passage(passage: str, width: int) -> Text:
     """The passage with what was found marked, as much of it as fits around the first."""
     before, _, rest = plain(passage).partition(MARKS[0])
     room = max(width - len(rest.partition(MARKS[1])[0]), 0) // 3
-    before = before if len(before) <= room else f"…{before[len(before) - room + 1 :]}"
+    before = before if len(before) <= room else f"…{from_word(before[len(before) - room + 1 :])}"
     text = Text(before, no_wrap=True)
     for piece in rest.split(MARKS[0]):
         hit, _, after = piece.partition(MARKS[1])

@@ -27,6 +27,7 @@ from r1tui.tui.widgets.transcript_code import warm_up
 from r1tui.tui.widgets.transcript_cursor import Cursor, Mark
 from r1tui.tui.widgets.transcript_exchange import ExchangeView
 from r1tui.tui.widgets.transcript_layout import Layout
+from r1tui.tui.widgets.transcript_passage import FoundPassage
 from r1tui.tui.widgets.transcript_queue import RenderQueue
 from r1tui.tui.widgets.transcript_rows import EMPTY, Row
 from r1tui.tui.widgets.transcript_styles import COMPONENTS, CSS, resolve
@@ -85,6 +86,8 @@ class Transcript(Guarded, Widget, can_focus=True):
         """Told what is clicked while marking."""
         self.view = Viewport(self._layout, self.cursor)
         """The visible rows."""
+        self._found: FoundPassage | None = None
+        """What a search has led to, for as long as it is marked."""
         self._drawn: list[Row] = []
         self._scroll_cells: list[str] = []
         self._styles: dict[str, Style] = {}
@@ -108,7 +111,7 @@ class Transcript(Guarded, Widget, can_focus=True):
     def settled(self) -> bool:
         """True if all that the model had when it was last touched is on the screen, rendered."""
         waiting = self._flush_timer or self._slice_timer or self._queue
-        return not waiting and self._views.busy is None
+        return not waiting and self._views.busy is None and not self._seeks
 
     def set_pace(self, refresh_hz: float, *, wide_jumps: bool) -> None:
         """Draw so often from now on, and jump by half a page where following needs a jump."""
@@ -120,9 +123,38 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._views.show(conversation)
         self._queue.replace([])
         self.cursor.put(None)
+        self._found = None
         self.view.reset()
         self.flush()
         self.post_message(self.Shown())
+
+    def show_passage(self, exchange: Exchange, passage: str) -> None:
+        """Show this passage of an exchange of the shown path, and mark what was found in it, as soon as it is drawn."""
+        self.flush()
+        if (view := self._views.of(exchange)) is not None:
+            self._found = FoundPassage(exchange, passage)
+            self.view.stay_at(view.blocks[0], 0)
+            self._work_soon()
+            self._redraw()
+
+    @property
+    def _seeks(self) -> bool:
+        return self._found is not None and self._found.is_sought
+
+    def _seek(self, found: FoundPassage) -> None:
+        """Bring the passage into view when its block is rendered, which is done first."""
+        view, width = self._views.of(found.exchange), self._columns
+        if view is None:
+            self._found = None
+        if view is None or width < 1 or view.busy:
+            return
+        block = found.block(view.blocks) or view.blocks[0]
+        if not block.is_fine(width):
+            self._queue.put_first([block])
+            self.view.stay_at(block, 0)
+            return
+        found.is_sought = False
+        self.view.stay_at(block, self.size.height // 3 - found.row(block.rows))
 
     def touch(self) -> None:
         """The model has changed: redraw now, or as soon as it is time again. Call it as often as you like."""
@@ -170,6 +202,7 @@ class Transcript(Guarded, Widget, can_focus=True):
 
     def to_end(self) -> None:
         """Scroll to the end and stay there."""
+        self._found = None
         self.view.to_end()
         self._redraw()
 
@@ -272,6 +305,8 @@ class Transcript(Guarded, Widget, can_focus=True):
         return views[-1] if views else None
 
     def _scroll_by(self, rows: int) -> None:
+        if self._found is not None:
+            self._found.is_sought = False
         self.view.scroll_by(rows)
         self._redraw()
 
@@ -283,7 +318,11 @@ class Transcript(Guarded, Widget, can_focus=True):
         self._layout.set(self._views.blocks)
         view = self.view
         view.place(width, height, self.work, grows=self._views.running)
-        rows = self.cursor.paint(self._layout.rows(view.top, height), view.top)
+        rows = self._layout.rows(view.top, height)
+        if self._found is not None and (of_it := self.cursor.rows(Mark(self._found.exchange))) is not None:
+            inside = range(*of_it)
+            rows = [self._found.paint(row) if y in inside else row for y, row in enumerate(rows, view.top)]
+        rows = self.cursor.paint(rows, view.top)
         scroll = self._layout.scroll_cells(view.top, height, view.jump_rows)
         if len(self._drawn) != height or len(self._scroll_cells) != height:
             self._drawn, self._scroll_cells = rows, scroll
@@ -308,7 +347,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         visible = self._layout.visible(self.view.top, self.size.height)
         ordered = [*visible, *reversed(self._layout.blocks)]
         self._queue.replace(block for block in ordered if not block.is_fine(width))
-        if self._queue:
+        if self._queue or self._seeks:
             self._work_soon()
 
     def _work_soon(self) -> None:
@@ -326,6 +365,8 @@ class Transcript(Guarded, Widget, can_focus=True):
             self._absorb(busy)
         while monotonic() < until_s and self._queue.step(width):
             pass
+        if self._found is not None and self._found.is_sought:
+            self._seek(self._found)
         self._redraw()
         if self._queue or self._views.busy is not None:
             self._work_soon()

@@ -73,6 +73,11 @@ class PlainBlock(Block):
         self._last_start = 0
         self._estimate()
 
+    @property
+    def source(self) -> str:
+        """The text that it shows."""
+        return self.text
+
     def append(self, text: str) -> None:
         """Add text at the end."""
         self.text += text.replace("\t", TAB)
@@ -209,6 +214,11 @@ class AnswerBlock(Block):
         self.listings = sum(map(is_code, block.tokens))
         """Number of its code blocks."""
         self._fine_width = 0
+
+    @property
+    def source(self) -> str:
+        """Its Markdown."""
+        return self._block.source
 
     def listing(self, number: int, before: "AnswerBlock | None") -> CodeBlock:
         """The listing of this number, the first one being 1; `before` is the block above."""

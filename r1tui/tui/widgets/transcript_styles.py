@@ -5,7 +5,7 @@ from textual.widget import Widget
 
 _ROLES = (  # noqa: SIM905  a list of thirty lines says no more
     "question answer summary thought thinking status failure scroll mark rule link inline strong em strike"
-    " h1 h2 h3 h4 h5 h6 code keyword name builtin string number comment deleted inserted cursor wrong"
+    " h1 h2 h3 h4 h5 h6 code keyword name builtin string number comment deleted inserted cursor wrong found"
 ).split()
 COMPONENTS = {f"transcript--{role}" for role in _ROLES}
 _ATTRIBUTES = {"strong": Style(bold=True), "em": Style(italic=True), "strike": Style(strike=True)}
@@ -44,6 +44,7 @@ Transcript {
     & > .transcript--inserted { color: $success; }
     & > .transcript--cursor { color: $primary; text-style: reverse; }
     & > .transcript--wrong { color: $error; text-style: reverse; }
+    & > .transcript--found { color: $accent; text-style: reverse; }
 }
 """
 
