@@ -218,6 +218,18 @@ def test_a_home_that_comes_back_soon_goes_on(paths: Paths, toy: Toy) -> None:
     assert len(toy.starts) == 1
 
 
+def test_a_supervisor_whose_home_was_moved_away_is_known_and_stopped(paths: Paths, toy: Toy, tmp_path: Path) -> None:
+    ready = start_ready(toy.spec(restart_delays_s=[0.0] * 9), paths)
+    record = record_of(paths)
+    away = tmp_path / "away"
+    away.mkdir()
+    for folder in (paths.run, paths.state):
+        folder.rename(away / folder.name)
+    assert client.status(paths).supervisor_pid == ready.supervisor_pid
+    assert client.stop(paths) == Status()
+    assert (alive(record.server), alive(record.supervisor)) == (False, False)
+
+
 def test_a_supervisor_whose_lock_is_another_s_starts_nothing_and_touches_nothing(paths: Paths, toy: Toy) -> None:
     toy.acts({}, {})
     start_ready(toy.spec(restart_delays_s=[3.0] * 9), paths)

@@ -151,6 +151,7 @@ async def join(context: Context, now: Status) -> Status:
         last = status
 
     if not now.settled:
-        printer(events.StageStarted("server", f"llama-server with {now.variant or now.model} ({now.state})"))
+        name = now.variant or now.model or "an unknown model"
+        printer(events.StageStarted("server", f"llama-server with {name} ({now.state})"))
     await show(follow_server(context.paths, context.config.server.stuck_s, note, restarts=now.restarts), printer)
     return last

@@ -293,7 +293,8 @@ def _find(paths: Paths) -> HomeProcesses:
     # A supervisor in a terminal has no such variable; its server is its child.
     parents = {parent_pid(server) or 0 for server in servers} - {0, 1, os.getpid()}
     supervisors |= {pid for pid in parents if is_supervisor(pid, paths)}
-    keeping = [pid for pid in sorted(supervisors) if has_open(pid, paths.supervisor_lock)]  # not one that is going
+    # Not one that is going.
+    keeping = [pid for pid in sorted(supervisors) if has_open(pid, paths.supervisor_lock, or_moved=True)]
     return HomeProcesses(_known(keeping), _known(servers))
 
 

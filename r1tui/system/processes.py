@@ -82,8 +82,11 @@ def parent_pid(pid: int) -> int | None:
     return int(stat[1]) if stat else None
 
 
-def has_open(pid: int, path: Path) -> bool:
-    """True when the process has this file open, or had before it was removed, and where the system does not say."""
+def has_open(pid: int, path: Path, *, or_moved: bool = False) -> bool:
+    """True when the process has this file open, or had before it was removed, and where the system does not say.
+
+    With `or_moved` one of its name counts wherever it is: somebody may have moved the folder.
+    """
     if not HAS_PROC:
         return True
     name = os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
@@ -91,7 +94,10 @@ def has_open(pid: int, path: Path) -> bool:
         for entry in entries:
             with suppress(OSError):
                 link = os.readlink(entry.path)  # noqa: PTH115
-                if link.removesuffix(" (deleted)") == name or os.path.samestat(entry.stat(), path.stat()):
+                link = link.removesuffix(" (deleted)")
+                if link == name or (or_moved and os.path.basename(link) == path.name):  # noqa: PTH119
+                    return True
+                if os.path.samestat(entry.stat(), path.stat()):
                     return True
     return False
 

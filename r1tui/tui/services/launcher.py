@@ -90,7 +90,8 @@ class Launcher:
             async with self._run("server", lambda: True) as run:
                 if self._chat.answer_id is None:  # that answer fails by itself, and lets go of the connection then
                     await self._connection.forget()
-                self._post(StageReported(StageStarted("server", f"llama-server with {now.variant or now.model}")))
+                name = now.variant or now.model or "an unknown model"
+                self._post(StageReported(StageStarted("server", f"llama-server with {name}")))
                 stuck_s, changes = self._config.server.stuck_s, self._monitor.changes
                 events = follow_server(self._paths, stuck_s, note, restarts=now.restarts, changes=changes)
                 await self._report(events, run)
