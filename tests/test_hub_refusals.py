@@ -84,6 +84,16 @@ def test_a_repository_without_ggufs(hub: Hub, paths: Paths) -> None:
 
 
 @pytest.mark.parametrize(
+    "numbers", ["00001-of-00003 00003-of-00003", "00000-of-00002 00001-of-00002", "00001-of-99999",
+                "00001-of-00001 00001-of-00002 00002-of-00002"],
+)  # fmt: skip
+def test_a_model_that_the_hub_has_not_whole_is_not_downloaded(hub: Hub, paths: Paths, numbers: str) -> None:
+    hub.repositories[REPO].files = {f"Tiny-R1-Q8_0-{number}.gguf": b"GGUF" for number in numbers.split()}
+    error = told(Variant("tiny", repo=REPO, pattern="*Q8_0*"), paths)
+    assert error.cause.startswith(f"The files of Q8_0 in {REPO} are not one whole model: Tiny-R1-Q8_0-0000")
+
+
+@pytest.mark.parametrize(
     ("endpoint", "cause", "remedy"),
     [
         ("http://127.0.0.1:9", "The hub at 127.0.0.1:9 cannot be reached", "Check HF_ENDPOINT"),

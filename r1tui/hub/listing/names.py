@@ -42,10 +42,13 @@ def stem(path: str) -> str:
 
 
 def is_complete(paths: Iterable[str]) -> bool:
-    """True when all files of one model, which have the same stem, are there."""
+    """True when all files of one model, which have the same stem, are there, and no others."""
     names = {PurePosixPath(path).name for path in paths}
     shards = [match for name in names if (match := SHARD_NAME.match(name))]
-    return len(names) == (int(shards[0]["count"]) if shards else 1)
+    if not shards:
+        return len(names) == 1
+    numbers = {int(match["number"]) for match in shards}
+    return {int(match["count"]) for match in shards} == {len(names)} and numbers == set(range(1, len(names) + 1))
 
 
 def quant_of(model: str) -> str:

@@ -19,7 +19,7 @@ from r1tui.gguf.header import SHARD_NAME
 from r1tui.gguf.kinds import PACKED, PIECE, join_command, unpack_command
 from r1tui.hub.listing import answers
 from r1tui.hub.listing.answers import ask, is_web_page, no_hub, web_page
-from r1tui.hub.listing.names import asked_word, choose, find_candidates, is_gguf, is_meant, names_of, stem
+from r1tui.hub.listing.names import asked_word, choose, find_candidates, is_complete, is_gguf, is_meant, names_of, stem
 from r1tui.hub.listing.ready import check_online, ready_endpoint
 from r1tui.messages import decode_foreign
 from r1tui.system.files import read_json_if_any, write_json
@@ -35,6 +35,7 @@ _ODD_PART = re.compile(r"[-._](?:part|split)?[-._]?(?:\d+[-._]?of[-._]?\d+|split
 _AS_NAMED = "NAME-00001-of-00002.gguf and so on"
 MOST_PAGES = 200
 """A page has a thousand names."""
+ANOTHER = "Choose another quantisation or repository: hf:OWNER/REPO:QUANT."
 
 _Bytes = Annotated[int, msgspec.Meta(ge=0)]
 _Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -217,6 +218,10 @@ def select(tree: Tree, variant: Variant) -> RemoteFiles:
     for file in files:
         relative(file.path)
     listing = RemoteFiles(tree.repo, component(tree.revision), tuple(files))
+    if not is_complete(chosen):
+        asked = pattern.strip("*") or pattern
+        cause = f"The files of {asked} in {tree.repo} are not one whole model: {_some(sorted(chosen))}."
+        raise R1tuiError(cause, ANOTHER)
     check_sizes(listing)
     _check_parts(listing)
     return listing
@@ -244,7 +249,7 @@ def check_sizes(listing: RemoteFiles) -> None:
         if file.size_bytes == 0:
             raise R1tuiError(
                 f"{file.path} of {listing.repo} is empty on the hub (0 bytes).",
-                "Choose another quantisation or repository: hf:OWNER/REPO:QUANT.",
+                ANOTHER,
             )
 
 
