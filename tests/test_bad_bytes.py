@@ -317,7 +317,7 @@ def test_lines_of_a_jobs_log_that_are_no_events_are_left_out(made: Paths) -> Non
     job.log.write_bytes(b"\n".join([sound, *bad, sound]) + b"\n")
 
     async def read() -> list[StageEvent]:
-        return [event async for event in job.events() if not isinstance(event, str)]
+        return [event async for event in job.events("model") if not isinstance(event, str)]
 
     told = asyncio.run(read())
     assert told[0] == told[-1] == Notice("model", "sound")

@@ -18,6 +18,7 @@ from r1tui.gguf.parse import BEGINNING_BYTES
 from r1tui.gguf.source import CHUNK_BYTES
 from r1tui.hub.download.staging import download_job, running_downloads, staging_folder, unfinished
 from r1tui.system.paths import Paths
+from r1tui.system.processes import is_suspended
 from tests.conftest import CommandLine
 from tests.hub_server import REPO, SIGNATURE, Faults, Hub
 
@@ -116,6 +117,21 @@ def test_a_second_download_follows_the_first(hub: Hub, command: CommandLine, big
     assert events[-1]["event"] == "stage_done"
     assert hub.asked["Tiny-R1-Big.gguf"] <= SIZE_BYTES + HEADER_BYTES, "it was fetched once, its header apart"
     assert running_downloads(command.paths) == []
+
+
+def test_a_second_download_says_that_the_first_is_suspended(hub: Hub, command: CommandLine, big: bytes) -> None:
+    first = begun(hub, command, 1 << 20)
+    first.send_signal(signal.SIGSTOP)
+    until(lambda: is_suspended(first.pid))
+    second = command.start("download", "--json", NAME)
+    assert second.stdout is not None
+    _, said = second.stdout.readline(), json.loads(second.stdout.readline())["text"]
+    assert said == f"Process {first.pid} is suspended: `kill -CONT {first.pid}` continues it."
+    first.send_signal(signal.SIGCONT)
+    hub.limit_bytes = None
+    for process in (second, first):
+        process.communicate(timeout=PATIENCE_S)
+    assert (first.returncode, second.returncode) == (0, 0)
 
 
 def test_neither_token_nor_signed_address_is_written_down(

@@ -58,6 +58,21 @@ def test_a_damaged_database_is_told_set_aside_and_never_overwritten(
     assert aside.read_bytes()[100:] == before[100:]
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+def test_what_is_no_file_in_a_database_s_place_is_told_at_once(
+    store: Store, folder: Path, put: Callable[[Path], object], suffix: str
+) -> None:
+    kept(store, said("c1"))
+    store.close()
+    place = folder / f"{NAME}{suffix}"
+    place.unlink(missing_ok=True)
+    put(place)
+    with pytest.raises(OSError, match="Not a regular file") as caught:
+        store.newest()
+    assert caught.value.filename == str(place)
+
+
 def damage_words(path: Path) -> None:
     """Overwrite the pages that have nothing but the words of long answers."""
     data = path.read_bytes()

@@ -299,6 +299,73 @@ def test_a_touched_file_is_read_once_and_kept(hub: Hub, paths: Paths) -> None:
     assert hub.requests == []
 
 
+def put_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir(parents=True)
+
+
+def put_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+
+
+def put_endless(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to("/dev/zero")
+
+
+ODD = {"a folder": put_folder, "a pipe": put_pipe, "an endless file": put_endless}
+
+
+@pytest.mark.parametrize("put", [*ODD.values(), Path.unlink], ids=[*ODD, "nothing"])
+def test_what_is_put_in_the_place_of_a_part_ends_it_with_words_and_is_cleared(
+    hub: Hub, paths: Paths, put: Callable[[Path], None]
+) -> None:
+    def on_event(event: StageEvent) -> None:
+        for part in staging_folder(VARIANT, paths.models).glob("*/*00001*.part"):
+            if isinstance(event, FilesProgress) and part.is_file() and not part.is_symlink():
+                put(part)
+                hub.go_on.set() if hub.go_on else None
+
+    hub.go_on = Event()
+    with pytest.raises(R1tuiError, match="was removed or replaced during the download") as caught:
+        fetch(paths, on_event)
+    assert "r1tui download tiny" in (caught.value.remedy or "")
+    fetch(paths)
+    assert_arrived(hub.repositories[REPO].files, paths)
+
+
+@pytest.mark.parametrize("put", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("is_part", [True, False])
+def test_what_lies_in_a_file_s_way_is_cleared(
+    hub: Hub, paths: Paths, put: Callable[[Path], None], *, is_part: bool
+) -> None:
+    name = next(iter(model_files(hub.repositories[REPO].files)))
+    if is_part:
+        put(staging_folder(VARIANT, paths.models) / f"{name}.part")
+    elif put is not put_endless:  # a link there is a file elsewhere
+        put(paths.models / REPO / name)
+    fetch(paths)
+    assert_arrived(hub.repositories[REPO].files, paths)
+
+
+def test_a_part_that_somebody_made_longer_is_fetched_again(hub: Hub, paths: Paths) -> None:
+    grown: list[Path] = []
+
+    def on_event(event: StageEvent) -> None:
+        for part in staging_folder(VARIANT, paths.models).glob("*/*00001*.part"):
+            if not grown and isinstance(event, FilesProgress):
+                os.truncate(part, part.stat().st_size + 100)
+                grown.append(part)
+                hub.go_on.set() if hub.go_on else None
+
+    hub.go_on = Event()
+    assert "arrived damaged" in fetch(paths, on_event).notices
+    assert_arrived(hub.repositories[REPO].files, paths)
+
+
 def test_the_next_download_knows_how_long_it_takes(hub: Hub, paths: Paths) -> None:
     paths.download_rate.parent.mkdir(parents=True)
     paths.download_rate.write_text('{"bytes_per_s": 1048576}')

@@ -191,6 +191,9 @@ def _code(error: sqlite3.Error) -> int:
 @legible()
 def _opened(path: Path) -> sqlite3.Connection:
     """Open or make a database, and bring it to the newest schema."""
+    for part in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if part.exists() and not part.is_file():  # SQLite would wait for a pipe for ever
+            raise OSError(errno.EINVAL, "Not a regular file", str(part))
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its other files this mode
     if path.stat().st_size:
         with closing(_connect(path, "ro")) as connection:  # a newer r1tui's is not even touched

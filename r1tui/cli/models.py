@@ -153,7 +153,7 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
 
     async def show_events() -> None:
         emit(Notice("model", f"{target.name} is already being downloaded (PID {pid}); showing its progress."))
-        async with aclosing(job.events()) as events:
+        async with aclosing(job.events("model")) as events:
             async for event in events:
                 if not isinstance(event, StageDone | StageFailed | str):
                     emit(event)

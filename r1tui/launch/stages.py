@@ -237,7 +237,7 @@ class Launch:
         done = False
         last_line = ""
         try:
-            async with aclosing(job.events()) as events:
+            async with aclosing(job.events(stage)) as events:
                 async for event in events:
                     match event:
                         case str():

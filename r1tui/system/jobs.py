@@ -8,13 +8,22 @@ from pathlib import Path
 
 import msgspec
 
-from r1tui.events import StageEvent, decode_event
+from r1tui.events import Notice, Stage, StageEvent, decode_event
 from r1tui.messages import ProcessId
 from r1tui.system.files import read_json_if_any, write_json
 from r1tui.system.lazy import asyncio
 from r1tui.system.locks import locked
 from r1tui.system.log_reader import follow
-from r1tui.system.processes import STOP_WAITS_S, alive, command_line, find_command, identify, spawn_detached, stop
+from r1tui.system.processes import (
+    STOP_WAITS_S,
+    alive,
+    command_line,
+    find_command,
+    identify,
+    is_suspended,
+    spawn_detached,
+    stop,
+)
 
 
 def r1tui_command(arguments: Sequence[str], config_file: str | None = None) -> list[str]:
@@ -81,8 +90,10 @@ class Job:
             async for line in lines:
                 yield line
 
-    async def events(self, from_offset: int = 0) -> AsyncGenerator[StageEvent | str, None]:
+    async def events(self, stage: Stage, from_offset: int = 0) -> AsyncGenerator[StageEvent | str, None]:
         """The events of the running or last job, until it has ended; a line that is no event comes as it is."""
+        if (process := await asyncio.to_thread(self.running)) is not None and is_suspended(process.pid):
+            yield Notice(stage, f"Process {process.pid} is suspended: `kill -CONT {process.pid}` continues it.")
         async with aclosing(self.follow(from_offset)) as lines:
             async for line in lines:
                 try:

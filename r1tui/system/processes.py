@@ -82,6 +82,13 @@ def parent_pid(pid: int) -> int | None:
     return int(stat[1]) if stat else None
 
 
+def is_suspended(pid: int) -> bool:
+    """True if the process was stopped by Ctrl+Z or SIGSTOP and waits to be continued."""
+    if not HAS_PROC:
+        return _from_psutil(pid, lambda process: process.status() == psutil.STATUS_STOPPED, default=False)
+    return _stat_fields(pid)[:1] == ["T"]
+
+
 def has_open(pid: int, path: Path, *, or_moved: bool = False) -> bool:
     """True when the process has this file open, or had before it was removed, and where the system does not say.
 

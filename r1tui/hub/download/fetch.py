@@ -16,6 +16,7 @@ from r1tui.hub.download.staging import finish, pin, staging_folder
 from r1tui.hub.download.transfer import Manners, Transfer
 from r1tui.hub.listing.remote import MAIN, RemoteFile, RemoteFiles, check_sizes
 from r1tui.hub.local.records import FetchRecord, KnownFile, own_folder, same_file_elsewhere
+from r1tui.remedies import FetchModel
 from r1tui.system.children import cancelled
 from r1tui.system.files import make_folder, read_json_if_any, write_json
 from r1tui.system.paths import Paths, inside
@@ -152,6 +153,10 @@ class Fetch:
     async def _is_right(self, part: PartialFile) -> bool:
         """Read a complete part again and put it in its place, unless it is wrong."""
         file = part.file
+        if not part.is_there():
+            raise R1tuiError(
+                f"{part.path} was removed or replaced during the download.", FetchModel(self._variant.name)
+            )
         async with self._one_at_a_time:
             # small files that the hub keeps in git have no sha256
             digest = None if file.sha256 is None else await self._digest(part)

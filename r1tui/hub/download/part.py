@@ -12,7 +12,7 @@ import msgspec
 
 from r1tui.hub.listing.remote import RemoteFile
 from r1tui.hub.local.folders import RESERVE_BYTES
-from r1tui.system.files import delete, make_folder, read_json_if_any, write_json
+from r1tui.system.files import delete, make_folder, make_way, read_json_if_any, write_json
 from r1tui.system.paths import inside
 
 P = ParamSpec("P")
@@ -109,8 +109,16 @@ class PartialFile:
         """Make the file at its full length, as far as it is not there; call it before the first write."""
         if self._fd is None:
             make_folder(self.path.parent)
+            make_way(self.path)
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             os.ftruncate(self._fd, self.file.size_bytes)
+
+    def is_there(self) -> bool:
+        """True while the file's name stands for the open one, into which the bytes go."""
+        try:
+            return self._fd is not None and os.path.samestat(os.fstat(self._fd), self.path.lstat())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def close(self) -> None:
         """Let go of the file; what is not saved may be lost."""
@@ -121,6 +129,7 @@ class PartialFile:
     def adopt(self, whole: Path) -> None:
         """Take a file that may be this one as all that has come; it still has to be checked."""
         make_folder(self.path.parent)
+        make_way(self.path)
         whole.replace(self.path)
         self.open()
         self.written = merge_ranges([(0, self.file.size_bytes)])
@@ -174,11 +183,14 @@ class PartialFile:
         delete(self._journal)
         self.saved = self.written = ()
         self.attempts += 1
+        if self._fd is not None:
+            os.ftruncate(self._fd, self.file.size_bytes)  # somebody may have made it longer
 
     def move_to(self, place: Path) -> None:
         """Put the file in its place; the part is gone then."""
         self.close()
         make_folder(place.parent)
+        make_way(place)
         self.path.replace(place)
         delete(self._journal)
 
@@ -186,6 +198,7 @@ class PartialFile:
         """Delete what has come."""
         self.close()
         delete(self._journal)
+        make_way(self.path)
         self.path.unlink(missing_ok=True)
 
     def _save(self, written: Ranges) -> None:

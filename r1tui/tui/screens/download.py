@@ -101,7 +101,7 @@ class DownloadScreen(Guarded, Beneath, Screen[Variant | None]):
             self.running = await asyncio.to_thread(self._job.running) is not None
             self.refresh_bindings()
             start = max(0, await asyncio.to_thread(_size, self._job.log) - TAIL_BYTES)
-            async with aclosing(self._job.events(start)) as events:
+            async with aclosing(self._job.events("model", start)) as events:
                 async for event in events:
                     if not isinstance(event, str):
                         self.post_message(DownloadReported(event))
