@@ -9,6 +9,8 @@ from time import sleep
 import httpx2
 
 SMALL = ("-c", "512", "--parallel", "1", "--fit", "off", "-t", "1")
+LONG = (*SMALL, "-c", "65536")
+"""For answers without an end: 512 tokens are there in a fifth of a second."""
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def bare_server(
         yield socket, process
     finally:
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         socket.unlink(missing_ok=True)
 
 

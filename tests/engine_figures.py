@@ -30,7 +30,7 @@ def running_worker(server: Path, *, room_mib: int | None = None) -> Iterator[str
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def _listens(port: int) -> bool:

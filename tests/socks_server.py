@@ -53,7 +53,7 @@ class _Handler(socketserver.BaseRequestHandler):
         self.socks.asked.append((host, port))
         target = "127.0.0.1" if host == HOST else host
         try:
-            far = socket.create_connection((target, port), timeout=10)
+            far = socket.create_connection((target, port), timeout=60)
         except OSError:
             self.request.sendall(b"\x05\x05\x00\x01" + bytes(6))
             return

@@ -8,9 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
@@ -75,7 +76,7 @@ def kill(process: ProcessId | None) -> None:
     """End the process at once, and see it gone."""
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    assert wait(process, 5)
+    assert wait(process, PATIENCE_S)
 
 
 def idle_spec(paths: Paths, *arguments: str) -> ServerSpec:
@@ -161,6 +162,26 @@ def open_stream(path: Path, conversation_id: str, **fields: object) -> http.clie
     answer = connection.getresponse()
     assert answer.readline().startswith(b"data:")
     return answer
+
+
+@contextmanager
+def slowed(pid: int) -> Iterator[None]:
+    """For the block the process has a tenth of its time."""
+
+    def slow() -> None:
+        while not over.wait(0.004):
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(0.036)
+            os.kill(pid, signal.SIGCONT)
+
+    over = threading.Event()
+    thread = threading.Thread(target=slow)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 TOY = Path(__file__).with_name("toy_server.py")

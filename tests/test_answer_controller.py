@@ -95,7 +95,7 @@ async def test_nothing_is_asked_without_a_model_or_where_another_r1tui_has_the_c
 async def test_an_answer_is_stopped_gone_on_with_and_asked_for_anew(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths
 ) -> None:
-    model = tiny_r1(answer="on and on ", loop=True, reachable=True, context=65536)
+    model = tiny_r1(answer="on and on ", loop=True, reachable=True)
     async with served(llama_server, model, paths, context_tokens=65536), chat(paths) as one:
         one.ask()
         await until(lambda: one.view.conversation.exchanges and one.view.conversation.exchanges[0].answer.content)
@@ -121,7 +121,7 @@ async def test_an_answer_is_stopped_gone_on_with_and_asked_for_anew(
 async def test_the_answer_of_a_conversation_that_was_left_goes_on(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths
 ) -> None:
-    async with served(llama_server, tiny_r1(loop=True), paths), chat(paths) as one:
+    async with served(llama_server, tiny_r1(loop=True), paths, context_tokens=65536), chat(paths) as one:
         one.ask()
         left, other = one.view.conversation, Conversation("other")
         await until(lambda: left.exchanges and left.exchanges[0].answer.content)

@@ -62,9 +62,7 @@ async def test_an_answer_that_is_stopped_ends_and_keeps_what_came(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths
 ) -> None:
     events: list[StreamEvent] = []
-    async with served(
-        llama_server, tiny_r1(answer="on and on ", loop=True, context=65536), paths, context_tokens=65536
-    ):
+    async with served(llama_server, tiny_r1(answer="on and on ", loop=True), paths, context_tokens=65536):
         client = client_of(paths, [])
         asking = asyncio.create_task(client.ask(HELLO, begins, events.extend))
         await until(lambda: text_of(events))

@@ -38,7 +38,7 @@ def python(code: str) -> list[str]:
 
 def gone(pid: int) -> bool:
     try:
-        psutil.Process(pid).wait(10)
+        psutil.Process(pid).wait(60)
     except psutil.NoSuchProcess:
         return True
     except psutil.TimeoutExpired:
@@ -125,7 +125,7 @@ def test_our_own_end_by_a_signal_ends_them(number: signal.Signals) -> None:
     assert runner.stdout is not None
     pids = [int(line) for line in (runner.stdout.readline(), runner.stdout.readline()) if line.strip().isdigit()]
     runner.send_signal(number)
-    runner.communicate(timeout=20)
+    runner.communicate(timeout=60)
     assert pids
     assert all(gone(pid) for pid in pids)
 

@@ -173,7 +173,7 @@ def test_a_killed_chat_does_not_leave_the_server_that_was_started_for_it(
     server = psutil.Process(status(r1tui)["pid"])
     asked.kill()
     asked.communicate()
-    server.wait(timeout=30)
+    server.wait(timeout=60)
 
 
 def test_ctrl_c_leaves_a_server_that_ran_before(r1tui: CommandLine, tiny_r1: TinyModel) -> None:

@@ -40,7 +40,7 @@ def in_terminal(columns: int, rows: int, **environment: str) -> tuple[int, str]:
     except OSError:
         pass  # the other end is closed
     os.close(master)
-    return process.wait(timeout=30), output.decode()
+    return process.wait(timeout=60), output.decode()
 
 
 def test_without_a_terminal(r1tui: CommandLine) -> None:

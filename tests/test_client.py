@@ -22,7 +22,7 @@ from r1tui.server.answer import AnswerReader
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.refusal import FOREIGN
-from tests.bare_server import SMALL, bare_server
+from tests.bare_server import LONG, SMALL, bare_server
 from tests.conftest import TinyModel
 from tests.tiny_r1 import UNRECOGNISED_TEMPLATE
 
@@ -41,7 +41,7 @@ def socket(llama_server: Path, tiny_r1: TinyModel, tmp_path_factory: pytest.Temp
 @pytest.fixture(scope="module")
 def endless(llama_server: Path, tiny_r1: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
-    with bare_server(llama_server, model, tmp_path_factory.mktemp("e")) as (path, _):
+    with bare_server(llama_server, model, tmp_path_factory.mktemp("e"), LONG) as (path, _):
         yield path
 
 
@@ -206,7 +206,7 @@ async def test_a_server_that_dies_is_a_failure_that_keeps_what_came(
     llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
 ) -> None:
     model = tiny_r1(think=THINK, answer="one two three four ", loop=True)
-    with bare_server(llama_server, model, tmp_path) as (path, process):
+    with bare_server(llama_server, model, tmp_path, LONG) as (path, process):
         async with connect(path) as client:
             seen: list[StreamEvent] = []
             async for event in client.stream_chat(HI, "c-dead"):

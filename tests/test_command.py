@@ -312,7 +312,7 @@ def test_the_script_runs_the_same_server(script_server: tuple[Path, Tcp, Path]) 
     until(healthy)
     key = key_file.read_text().strip()
     assert key_file.stat().st_mode & 0o077 == 0
-    outside = http.client.HTTPConnection(str(tcp), timeout=10)
+    outside = http.client.HTTPConnection(str(tcp), timeout=60)
     assert call(outside, "GET", "/props")[0] == 401
     code, body = call(outside, "GET", "/props", key=key)
     assert code == 200

@@ -151,7 +151,7 @@ async def test_pacing_loses_nothing_and_lets_tokens_gather() -> None:
             yield number
 
     assert [number async for number in paced(tokens(), lambda: 0.001)] == list(range(20))
-    assert await asyncio.wait_for(anext(paced(tokens(), lambda: 0.0)), 1) == 0
+    assert await asyncio.wait_for(anext(paced(tokens(), lambda: 0.0)), 60) == 0
 
 
 def in_pieces(text: str, sizes: list[int]) -> list[MarkdownBlock]:

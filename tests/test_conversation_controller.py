@@ -137,7 +137,7 @@ async def test_one_that_is_deleted_is_shown_no_more(kept: Paths) -> None:
 async def test_the_answer_of_one_that_was_left_comes_is_told_and_saved(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths
 ) -> None:
-    model = tiny_r1(answer="on and on ", loop=True, reachable=True, context=65536)
+    model = tiny_r1(answer="on and on ", loop=True, reachable=True)
     with Store(paths.conversations) as store:
         store.write([whole(running("waits"))])
     async with served(llama_server, model, paths, context_tokens=65536), chat(paths) as one:

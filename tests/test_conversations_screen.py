@@ -25,7 +25,7 @@ from r1tui.tui.screens.conversations import ConversationsScreen
 from r1tui.tui.screens.dialogs import AskScreen, LineScreen, SaveScreen
 from r1tui.tui.widgets.key_line import KeyLine
 from r1tui.tui.widgets.prompt import Prompt
-from tests.bare_server import SMALL, bare_server
+from tests.bare_server import LONG, bare_server
 from tests.conftest import TinyModel
 from tests.ptys import Terminal
 from tests.stored import conversations as stored
@@ -82,8 +82,6 @@ async def listed(app: R1App, pilot: Pilot[None], *wanted: str) -> ConversationsS
     return app.screen
 
 
-LONG = (*SMALL, "-c", "32768")
-"""An answer of the looping model lasts as long as a test."""
 ALL = ("Fish?", "What is a heron?", "Why birds?")
 
 

@@ -271,6 +271,6 @@ def test_what_is_left_of_a_home_is_named_with_the_command_that_ends_it(r1tui: Co
         }
         assert all("r1tui stop" in check["remedy"] for check in told)
         assert r1tui("stop").returncode == 0
-        assert stray.wait(10) != 0
+        assert stray.wait(60) != 0
     finally:
         stray.kill()

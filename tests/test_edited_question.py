@@ -60,7 +60,7 @@ class SlowDisk:
 
     def read(self, typed: Typed) -> str:
         self.reads.set()
-        self.may_end.wait(60)
+        self.may_end.wait(120)
         return typed.whole
 
 

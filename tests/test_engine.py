@@ -117,7 +117,7 @@ def test_an_interrupted_build_leaves_no_process_and_goes_on(paths: Paths, number
     )
     with gate.open("w"):  # open as soon as the build has come to it
         child.send_signal(number)
-        said, _ = child.communicate(timeout=30)
+        said, _ = child.communicate(timeout=120)
     assert child.returncode != 0
     assert users_of(str(paths.cache)) == []
     assert find_engine(CPU, paths) is None
@@ -164,9 +164,9 @@ def test_two_at_once_build_once(paths: Paths) -> None:
     with gate.open("w"):
         thread = threading.Thread(target=build_engine, args=(CPU, paths, emit))
         thread.start()
-        assert waiting.wait(20)
-    child.communicate(timeout=30)
-    thread.join(30)
+        assert waiting.wait(60)
+    child.communicate(timeout=120)
+    thread.join(120)
     assert child.returncode == 0
     assert f"PID {child.pid}" in next(event.text for event in events if isinstance(event, Notice))
     assert steps(events) == 0

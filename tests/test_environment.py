@@ -129,7 +129,7 @@ def test_a_cloud_s_container_variables_do_not_move_the_port(
     ready = start_ready(spec, paths)
     assert ready.tcp is not None
     key = paths.api_key.read_text().strip()
-    assert call(http.client.HTTPConnection(ready.tcp, timeout=10), "GET", "/health", key=key)[0] == 200
+    assert call(http.client.HTTPConnection(ready.tcp, timeout=60), "GET", "/health", key=key)[0] == 200
     environment = Path(f"/proc/{ready.pid}/environ")
     if environment.exists():
         names = {one.partition(b"=")[0] for one in environment.read_bytes().split(b"\0")}

@@ -11,7 +11,7 @@ from r1tui.errors import R1tuiError
 from r1tui.events import Begun, Failed, Finished, Reasoning, StreamEvent, Timings, TooLong
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
-from tests.bare_server import bare_server
+from tests.bare_server import LONG, bare_server
 from tests.conftest import TinyModel
 from tests.tiny_r1 import TEMPLATE, UNFORCED_TEMPLATE, UNRECOGNISED_TEMPLATE, UNRECOGNISED_UNFORCED_TEMPLATE
 
@@ -82,8 +82,7 @@ async def test_thinking_ends_when_it_is_told_to_and_the_answer_comes(
     model = tiny_r1(
         think="on and on it goes ", answer="Hello there", template=template, reachable=True, loop_think=True
     )
-    arguments = ("-c", "4096", "--parallel", "1", "--fit", "off", "-t", "1")
-    with bare_server(llama_server, model, tmp_path, arguments) as (path, _):
+    with bare_server(llama_server, model, tmp_path, LONG) as (path, _):
         async with connect(path) as client:
             for beginning in (None, Beginning("on and", "")):
                 answer = Answer()
@@ -166,11 +165,10 @@ def test_the_time_of_a_thinking_that_is_replayed_is_the_one_that_it_took() -> No
 async def test_an_answer_whose_server_crashes_again_and_again_is_as_if_it_had_not(
     llama_server: Path, tiny_r1: TinyModel, tmp_path: Path
 ) -> None:
-    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True, context=65536)
-    arguments = ("-c", "65536", "--parallel", "1", "--fit", "off", "-t", "1")
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True)
     answer = Answer()
     for step in range(3):
-        with bare_server(llama_server, model, tmp_path, arguments) as (path, process):
+        with bare_server(llama_server, model, tmp_path, LONG) as (path, process):
             async with connect(path) as client:
                 before, beginning = answer.tokens, None
                 if step:

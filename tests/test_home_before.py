@@ -265,7 +265,7 @@ async def test_the_screen_takes_over_a_server_whose_supervisor_is_gone(home: Pat
             await until(pilot, lambda: answer.state == "done")
             assert len(answers(app)) == 2
         keeper.stop(home)
-        assert server.wait(10) is not None
+        assert server.wait(60) is not None
     assert not alive(identify(now.supervisor_pid))
 
 
@@ -275,7 +275,7 @@ def test_a_server_whose_supervisor_is_gone_answers_and_is_stopped(home: Paths, f
         assert answered.returncode == 0, answered.stderr
         assert keeper.status(home).pid == server.pid
         assert r1tui("stop").returncode == 0
-        assert server.wait(10) is not None
+        assert server.wait(60) is not None
     assert keeper.status(home).state == "stopped"
 
 
@@ -304,7 +304,7 @@ def test_a_running_supervisor_of_then_is_understood(
     assert answered.returncode == 0, answered.stderr
     assert keeper.status(home).pid == now["pid"]
     assert r1tui("stop").returncode == 0
-    assert supervisor.wait(10) == 0
+    assert supervisor.wait(60) == 0
     assert keeper.status(home).state == "stopped"
 
 

@@ -61,7 +61,7 @@ def test_asking_for_a_line(app: StillApp, snap_compare: Compare) -> None:
     assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_sampling(app: StillApp, snap_compare: Compare) -> None:
+def test_the_sampling_form(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await completed(pilot)
         await pilot.press("ctrl+s")

@@ -16,6 +16,7 @@ from r1tui.events import StageFailed, decode_event
 from r1tui.system import logs as log
 from r1tui.system.logs import LogHandler, as_user_error, begin_log, flush_log, log_file, log_unexpected, without_secrets
 from r1tui.system.paths import Paths
+from tests.supervisor_rig import until
 
 SECRET = "hf_" + "x" * 30
 TEXT = "How do I tell my sister that I am leaving?"
@@ -169,7 +170,7 @@ def test_a_disk_that_hangs_holds_up_neither_the_caller_nor_the_end(
     for n in range(2000):
         logging.getLogger("r1tui").error("line %d", n)
     flush_log()
-    assert begun.is_set()
+    assert begun.wait(60)
     answers.set()  # let the thread go
 
 
@@ -179,7 +180,7 @@ def test_a_pipe_in_the_log_s_place_holds_up_nobody(own_log: Paths) -> None:
     logging.getLogger("r1tui").error("a line")
     flush_log()
     handler = next(one for one in logging.getLogger().handlers if isinstance(one, LogHandler))
-    assert handler._lines.unfinished_tasks == 0
+    until(lambda: handler._lines.unfinished_tasks == 0)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -249,7 +249,7 @@ async def test_what_is_changed_before_the_kept_settings_are_read_leaves_the_othe
     is_free, begin = threading.Event(), Trial.begin
 
     def slow(*given: Any) -> Trial:
-        is_free.wait(60)
+        is_free.wait(120)
         return begin(*given)
 
     monkeypatch.setattr(Trial, "begin", slow)
@@ -273,7 +273,7 @@ async def test_the_newest_change_is_the_one_that_is_answered(
     def slow(self: Trial, wanted: ModelSettings) -> Plan:
         if wanted.ctx_size == 512:
             has_begun.set()
-            is_free.wait(60)
+            is_free.wait(120)
         made = plan(self, wanted)
         finished.append(wanted)
         return made

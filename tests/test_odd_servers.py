@@ -181,10 +181,10 @@ async def test_a_stop_that_is_not_confirmed_closes_the_connection(*, late: bool)
     with odd_server(Reply(b"", endless=not late, late=late)) as server:
         async with client_of(server) as client:
             stream = asyncio.create_task(collect(client.stream_chat(HI, "c")))
-            assert await asyncio.to_thread(server.begun.wait, 30)
+            assert await asyncio.to_thread(server.begun.wait, 60)
             await client.stop_answer("c")
-            seen = await asyncio.wait_for(stream, 30)
-            assert await asyncio.to_thread(server.closed.wait, 30)
+            seen = await asyncio.wait_for(stream, 60)
+            assert await asyncio.to_thread(server.closed.wait, 60)
     assert isinstance(seen[-1], Finished)
     assert seen[-1].finish_reason == "cancelled"
 
@@ -194,10 +194,10 @@ async def test_a_stop_that_is_confirmed_and_not_done_closes_the_connection(monke
     with odd_server(Reply(b"", endless=True), others={"/v1/stream": refused(200, {"success": True})}) as server:
         async with client_of(server) as client:
             stream = asyncio.create_task(collect(client.stream_chat(HI, "c")))
-            assert await asyncio.to_thread(server.begun.wait, 30)
+            assert await asyncio.to_thread(server.begun.wait, 60)
             await client.stop_answer("c")
-            seen = await asyncio.wait_for(stream, 30)
-            assert await asyncio.to_thread(server.closed.wait, 30)
+            seen = await asyncio.wait_for(stream, 60)
+            assert await asyncio.to_thread(server.closed.wait, 60)
     assert isinstance(seen[-1], Finished)
     assert seen[-1].finish_reason == "cancelled"
 

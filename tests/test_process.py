@@ -35,7 +35,7 @@ async def test_a_child_is_detached_and_writes_to_its_private_log(tmp_path: Path)
     facts = "os.getsid(0) == os.getpid(), sys.stdin.read() == ''"
     script = f"import os, sys; print({facts}, flush=True); print('err', file=sys.stderr)"
     child = spawn_detached([sys.executable, "-c", script], os.environ, tmp_path / "logs" / "log")
-    assert wait(child, 20)
+    assert wait(child, 60)
     assert (tmp_path / "logs" / "log").read_text().splitlines() == ["True True", "err"]
     assert (tmp_path / "logs" / "log").stat().st_mode & 0o777 == 0o600
 
@@ -46,7 +46,7 @@ def test_a_child_that_ended_and_a_reused_pid_are_not_alive(tmp_path: Path) -> No
     assert identify(child.pid) == child
     assert not alive(ProcessId(child.pid, "another boot/1"))
     os.kill(child.pid, signal.SIGKILL)
-    assert wait(child, 5)
+    assert wait(child, 60)
     assert not alive(child)
 
 
@@ -55,7 +55,7 @@ def test_a_zombie_counts_as_ended() -> None:
     known = identify(child.pid)
     assert known is not None
     child.kill()
-    assert wait(known, 5)
+    assert wait(known, 60)
     assert not alive(known)
     assert child.returncode is None  # nobody has collected it so far
     child.wait()

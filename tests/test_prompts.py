@@ -131,7 +131,8 @@ async def test_what_somebody_else_has_put_into_the_slot_is_not_kept(
 async def test_a_busy_slot_is_left_alone_and_keeps_what_was_read_when_the_server_is_stopped(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths, kept: PromptCacheFolder
 ) -> None:
-    now = start(llama_server, tiny_r1(answer="one two three four.\n\n", loop=True), paths)
+    model = tiny_r1(answer="one two three four.\n\n", loop=True)
+    now = start(llama_server, model, paths, "--ctx-size", "32768")  # as much as may be kept
     stream = open_stream(paths.server_socket, "1-busy", messages=MESSAGES)
     reading = threading.Thread(target=stream.read, daemon=True)
     reading.start()  # a reader that does not read would keep llama-server from stopping

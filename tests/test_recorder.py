@@ -25,7 +25,7 @@ from r1tui.supervisor.status import read_record as read_state
 from r1tui.system.paths import Paths
 from r1tui.system.processes import wait
 from tests.conftest import TinyModel
-from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready, until
+from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, slowed, spec_for, start_ready, until
 
 THINK = "Hm, 日本 and 🦙.\n"
 WORDS = "one two three four "
@@ -99,7 +99,7 @@ def test_an_answer_goes_on_under_the_next_supervisor_when_one_is_killed(kept: Pa
     assert state is not None
     assert state.supervisor is not None
     os.kill(state.supervisor.pid, signal.SIGKILL)
-    assert wait(state.supervisor, 5)
+    assert wait(state.supervisor, PATIENCE_S)
     client.adopt(kept)
     events = answered(kept, name)
     assert text(events) == undisturbed(kept, 1000)
@@ -151,16 +151,17 @@ def test_a_part_that_the_server_has_dropped_is_told_and_what_it_still_has_is_kep
     tokens = 1_500
     client.answer_started(kept, name)
     large = {"logprobs": True, "top_logprobs": 40}  # some 5 kB a token: the server keeps the last 800
-    stream = open_stream(kept.server_socket, name, max_tokens=tokens, **large)
-    record = record_file(kept.answers, name)
-    until(lambda: record.exists() and record.stat().st_size > 5_000, PATIENCE_S)
-    state = read_state(kept)
+    record, state = record_file(kept.answers, name), read_state(kept)
     assert state is not None
     assert state.supervisor is not None
-    os.kill(state.supervisor.pid, signal.SIGSTOP)
+    assert state.server is not None
+    with slowed(state.server.pid):  # so that most of it is still to come
+        stream = open_stream(kept.server_socket, name, max_tokens=tokens, **large)
+        until(lambda: record.exists() and record.stat().st_size > 5_000, PATIENCE_S)
+        os.kill(state.supervisor.pid, signal.SIGSTOP)
     assert stream.read().endswith(b"data: [DONE]\n\n")
     os.kill(state.supervisor.pid, signal.SIGKILL)
-    assert wait(state.supervisor, 5)
+    assert wait(state.supervisor, PATIENCE_S)
     client.adopt(kept)
     events = answered(kept, name)
     assert isinstance(events[-1], Finished)

@@ -33,6 +33,14 @@ def app(monkeypatch: pytest.MonkeyPatch) -> StillApp:
     return still(monkeypatch)
 
 
+def test_no_picture_has_the_name_of_a_module() -> None:
+    """It would count as unused, a failure, where that module runs alone."""
+    tests = Path(__file__).parent
+    pictures = {file.name.partition("[")[0].removesuffix(".raw") for file in tests.glob("__snapshots__/*/*.raw")}
+    assert pictures
+    assert not pictures & {module.stem for module in tests.glob("test_*.py")}
+
+
 def test_launching(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await completed(pilot)
@@ -161,7 +169,7 @@ def test_welcome(app: StillApp, snap_compare: Compare, monkeypatch: pytest.Monke
     assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_leaving(app: StillApp, snap_compare: Compare) -> None:
+def test_the_question_of_leaving(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await completed(pilot)
         asked = keep_or_stop("r1-iq1_s is ready. Keep the server?")
@@ -171,16 +179,18 @@ def test_leaving(app: StillApp, snap_compare: Compare) -> None:
     assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_log(app: StillApp, snap_compare: Compare) -> None:
+def test_the_log_screen(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await completed(pilot)
-        app.push_screen(LogScreen(Path("/nowhere/server.log")))
-        await pilot.pause(0.3)
+        await app.push_screen(LogScreen(Path("/nowhere/server.log")))  # which goes on looking: not to be waited for
+        await pilot.pause()
+        app.draw_all()
+        await pilot.pause()
 
     assert snap_compare(app, terminal_size=SIZE, run_before=before)
 
 
-def test_prompts(app: StillApp, snap_compare: Compare) -> None:
+def test_prompts_of_one_answer(app: StillApp, snap_compare: Compare) -> None:
     async def before(pilot: Pilot[None]) -> None:
         await completed(pilot)
         await pilot.press("f12")

@@ -128,6 +128,25 @@ async def test_a_disk_that_hangs_is_told_and_holds_up_nobody_for_ever(
     assert questions(folder, "c1") == ["lost?"]
 
 
+async def test_a_disk_that_hangs_while_it_is_read_is_told_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("r1tui.tui.services.saver.PATIENCE_S", 0.1)
+    answers, heard = threading.Event(), list[Unsaved | None]()
+    conversation = Conversation("c1")
+    saver = Saver(folder, "", lambda _: False, lambda _: None, unsaved=heard.append)
+    reading = asyncio.create_task(saver.read(lambda _: answers.wait()))
+    await asyncio.sleep(0)
+    say(conversation, "lost?")
+    await saver.save(conversation)
+    await until(lambda: heard != [])
+    assert heard[-1] is not None
+    assert heard[-1].why.cause == "The disk does not answer."
+    answers.set()
+    assert await reading
+    await until(lambda: heard[-1] is None)
+    await until(lambda: questions(folder, "c1") == ["lost?"])
+    await saver.close()
+
+
 async def test_an_error_that_nobody_foresaw_keeps_what_waits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, fails = Store.write, [True]
 

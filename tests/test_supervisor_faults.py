@@ -131,7 +131,7 @@ def test_what_a_killed_supervisor_did_not_finish_stopping_is_finished(paths: Pat
     change_record(paths, state="stopping")
     assert client.status(paths).state == "stopping"
     client.adopt(paths)
-    assert wait(orphan, 10)
+    assert wait(orphan, 60)
     until(lambda: client.status(paths) == Status())
 
 

@@ -47,7 +47,7 @@ def kill_supervisor(ready: Status) -> None:
     supervisor = identify(ready.supervisor_pid)
     assert supervisor is not None
     os.kill(supervisor.pid, signal.SIGKILL)
-    assert wait(supervisor, 5)
+    assert wait(supervisor, 60)
 
 
 def test_a_process_that_the_state_file_names_is_not_ended_for_that(

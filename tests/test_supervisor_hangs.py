@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,11 @@ from tests.supervisor_rig import Toy, settled, start_ready, watch
 @pytest.fixture
 def hanging(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Status]:
     """The status of a ready server whose supervisor was stopped by SIGSTOP afterwards."""
+    ready = start_ready(Toy(paths, tmp_path).spec(), paths)
     monkeypatch.setattr(client, "REPLY_S", 0.5)
     monkeypatch.setattr(client, "SILENCE_S", 0.5)
     monkeypatch.setattr(stopping, "REPLY_S", 0.5)
     monkeypatch.setattr(stopping, "HANGING_S", 0.5)
-    ready = start_ready(Toy(paths, tmp_path).spec(), paths)
     stop_supervisor(ready)
     yield ready
     client.stop(paths)
@@ -37,6 +37,17 @@ def hanging(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def stop_supervisor(ready: Status) -> None:
     assert ready.supervisor_pid is not None
     os.kill(ready.supervisor_pid, signal.SIGSTOP)
+
+
+@contextmanager
+def going_on(hanging: Status) -> Iterator[None]:
+    """For the block the supervisor goes on, however long its answers take; then it hangs again."""
+    assert hanging.supervisor_pid is not None
+    os.kill(hanging.supervisor_pid, signal.SIGCONT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "REPLY_S", 60.0)
+        yield
+    stop_supervisor(hanging)
 
 
 @pytest.mark.parametrize("ask", [client.restart, lambda paths: client.answer_started(paths, "1-a")])
@@ -50,11 +61,9 @@ def test_a_request_says_that_the_supervisor_does_not_answer(paths: Paths, hangin
 def test_a_watcher_is_told_whether_it_came_before_or_after(paths: Paths, hanging: Status) -> None:
     with pytest.raises(client.SupervisorHangsError):
         next(watch(paths))
-    assert hanging.supervisor_pid is not None
-    os.kill(hanging.supervisor_pid, signal.SIGCONT)
     watching = watch(paths)
-    assert next(watching).state == "ready"
-    stop_supervisor(hanging)
+    with going_on(hanging):
+        assert next(watching).state == "ready"
     with pytest.raises(client.SupervisorHangsError):
         next(watching)
 
@@ -62,11 +71,9 @@ def test_a_watcher_is_told_whether_it_came_before_or_after(paths: Paths, hanging
 async def test_so_is_one_in_an_event_loop(paths: Paths, hanging: Status) -> None:
     with pytest.raises(client.SupervisorHangsError):
         await settled(paths)
-    assert hanging.supervisor_pid is not None
-    os.kill(hanging.supervisor_pid, signal.SIGCONT)
     async with aclosing(client.watch_async(paths)) as changes:
-        assert (await anext(changes)).state == "ready"
-        stop_supervisor(hanging)
+        with going_on(hanging):
+            assert (await anext(changes)).state == "ready"
         with pytest.raises(client.SupervisorHangsError):
             await anext(changes)
 

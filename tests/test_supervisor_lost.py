@@ -113,7 +113,7 @@ def test_a_supervisor_that_lives_puts_everything_back(paths: Paths, toy: Toy, da
     damage(paths)
     with pytest.raises(R1tuiError):
         client.start(toy.spec(), paths)  # at once, before anything is mended
-    until(lambda: answers_and_is_known(paths, ready), 20)
+    until(lambda: answers_and_is_known(paths, ready))
     assert len(toy.starts) == 1
 
 
@@ -167,8 +167,7 @@ def test_a_server_s_socket_that_was_removed_comes_back_with_another_start(
 def test_an_answer_that_comes_is_not_ended_by_a_socket_that_was_removed(
     paths: Paths, llama_server: Path, tiny_r1: TinyModel
 ) -> None:
-    spec = spec_for(llama_server, tiny_r1(loop=True, context=16384), paths, "--ctx-size", "16384")
-    ready = start_ready(spec, paths)
+    ready = start_ready(spec_for(llama_server, tiny_r1(loop=True), paths), paths)
     stream = open_stream(paths.server_socket, "c1", max_tokens=1500)
     client.answer_started(paths, "c1")
     until(lambda: paths.answers.exists() and any(file.stat().st_size for file in paths.answers.iterdir()))
@@ -185,18 +184,24 @@ def test_a_home_that_is_gone_for_long_ends_its_server(
     spec = toy.spec()
     private_folder(paths.run)
     code = (
-        "import sys, msgspec; from r1tui.supervisor import watches, __main__ as supervisor\n"
-        "watches.GONE_S = 2.0; sys.exit(supervisor.main([sys.argv[1]]))"
+        "import sys, threading; from r1tui.supervisor import watches, __main__ as supervisor\n"
+        "watches.GONE_S = 1e9\n"
+        "def hurry(): sys.stdin.read(); watches.GONE_S = 2.0\n"
+        "threading.Thread(target=hurry, daemon=True).start(); sys.exit(supervisor.main([sys.argv[1]]))"
     )
     spec_file = tmp_path / "spec.json"
     spec_file.write_bytes(msgspec.json.encode(spec))
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(spec_file)], env=status.supervisor_environment(os.environ, paths)
+        [sys.executable, "-c", code, str(spec_file)],
+        stdin=subprocess.PIPE,
+        env=status.supervisor_environment(os.environ, paths),
     ) as supervisor:
         until(lambda: client.status(paths).state == "ready")
         server = record_of(paths).server
         remove_home(paths)
         assert client.status(paths).pid == (server.pid if server else 0)  # found, and not touched yet
+        assert supervisor.stdin is not None
+        supervisor.stdin.close()
         assert supervisor.wait(60) == 0
     assert not alive(server)
     assert not paths.state.exists()
@@ -214,7 +219,7 @@ def test_a_home_that_comes_back_soon_goes_on(paths: Paths, toy: Toy) -> None:
     paths.state.rename(paths.state.with_name("elsewhere"))
     assert client.status(paths).supervisor_pid == ready.supervisor_pid
     paths.state.with_name("elsewhere").rename(paths.state)
-    until(lambda: answers_and_is_known(paths, ready), 20)
+    until(lambda: answers_and_is_known(paths, ready))
     assert len(toy.starts) == 1
 
 
@@ -259,7 +264,7 @@ def test_a_supervisor_in_a_terminal_is_found_by_its_server(paths: Paths, toy: To
         now = client.status(paths)
         assert now.supervisor_pid == supervisor.pid
         assert client.stop(paths) == Status()
-        assert supervisor.wait(10) == 0
+        assert supervisor.wait(60) == 0
 
 
 def test_a_look_takes_no_time_on_an_event_loop(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def test_what_does_not_fit_a_gpu_is_learned_though_nobody_follows(paths: Paths, 
     toy.acts({"say": [GPU_OUT], "exit": 1})
     client.start(toy.spec(model=str(tiny_r1()), plan=plan), paths)
     until(lambda: not client.status(paths).running)
-    [record] = read_histories(records_file(paths))
+    [record] = until(lambda: read_histories(records_file(paths)))
     assert [(run.failed, run.fullest, run.planned_mib) for run in record.runs] == [
         (True, "CUDA0", {"CUDA1": 12, "CUDA0": 12})
     ]
@@ -221,7 +221,7 @@ def test_a_supervisor_killed_while_it_waits_leaves_a_failure_that_the_next_start
     until(lambda: record_of(paths).state == "restarting")  # it is told a moment before it is written
     kill(waiting.supervisor_pid)
     assert supervisor is not None
-    assert wait(supervisor, 5)
+    assert wait(supervisor, 60)
     assert client.status(paths).state == "failed"
     assert "while it waited" in (client.status(paths).cause or "")
     assert client.adopt(paths).state == "failed"

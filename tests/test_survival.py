@@ -3,9 +3,8 @@
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from tests.conftest import TinyModel
 from tests.ptys import Terminal
 from tests.store_rig import running, whole
 from tests.stored import conversations, last_conversation, last_states
-from tests.supervisor_rig import SocketConnection, call, spec_for, start_ready, until
+from tests.supervisor_rig import SocketConnection, call, slowed, spec_for, start_ready, until
 
 THINK = "Hm, 日本 and 🦙.\n"
 WORDS = "one two three four.\n\n"
@@ -67,7 +66,7 @@ def leave_with_keeper(terminal: Terminal, paths: Paths) -> None:
     process = identify(pid)
     os.kill(pid, signal.SIGKILL)
     terminal.kill()
-    assert process is None or wait(process, 10)
+    assert process is None or wait(process, 60)
 
 
 def leave_by_hang_up(terminal: Terminal, paths: Paths) -> None:
@@ -137,9 +136,9 @@ def test_an_answer_that_a_killed_supervisor_never_heard_of_is_whole_too(
             terminal.wait_for("Models")
             terminal.type("hello")
             terminal.wait_for("hello")
+            slow.enter_context(slowed(server))
             terminal.type("\r")
             until(lambda: is_computing(paths), 60)
-            slow.enter_context(slowed(server))
             os.kill(deaf, signal.SIGKILL)
             if screen_stays:
                 until(lambda: supervisor.status(paths).supervisor_pid not in (None, deaf), 60)
@@ -172,26 +171,6 @@ def test_an_answer_that_the_server_has_not_any_more_stays_as_it_was_written(
     answer = opened.conversation.exchanges[0].answer
     assert (answer.state, answer.content.text) == ("stopped", "so far")
     assert supervisor.status(paths).answers == []
-
-
-@contextmanager
-def slowed(pid: int) -> Iterator[None]:
-    """For the block the process has a tenth of its time."""
-
-    def slow() -> None:
-        while not over.wait(0.004):
-            os.kill(pid, signal.SIGSTOP)
-            over.wait(0.036)
-            os.kill(pid, signal.SIGCONT)
-
-    over = threading.Event()
-    thread = threading.Thread(target=slow)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def is_computing(paths: Paths) -> bool:

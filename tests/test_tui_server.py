@@ -34,20 +34,19 @@ __all__ = ["config"]
 async def test_a_server_that_dies_comes_back_by_itself_and_its_answer_goes_on_with_a_key(
     paths: Paths, config: Config, tiny_r1: TinyModel
 ) -> None:
-    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True, context=65536)
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True)
     app = R1App(
         paths, msgspec.structs.replace(config, plan=PlanSettings(ctx_size=65536)), variant=variant_of_file(model)
     )
     async with opened(app) as pilot:
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: bool(answer.content))
+        await until(pilot, lambda: "one two" in answer.content.text)
         pid = supervisor.status(paths).pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         await until(pilot, lambda: answer.state == "failed")
         before = answer.content.text
-        assert "one two" in before
         assert "ended in the middle" in answer.cause
         assert answer.remedy == "`r1tui logs` shows why."
         said = format_remedies(to_go_on(answer.remedies), app)
@@ -87,14 +86,14 @@ async def test_a_server_without_restarts_that_dies_is_started_again_with_a_key(
 async def test_a_key_stops_the_server_asks_first_where_an_answer_runs_and_another_starts_it_again(
     paths: Paths, config: Config, tiny_r1: TinyModel
 ) -> None:
-    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True, context=65536)
+    model = tiny_r1(think=THINK, answer="one two three four ", loop=True, reachable=True)
     app = R1App(
         paths, msgspec.structs.replace(config, plan=PlanSettings(ctx_size=65536)), variant=variant_of_file(model)
     )
     async with opened(app) as pilot:
         await ready(app, pilot)
         answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: bool(answer.content))
+        await until(pilot, lambda: "one two" in answer.content.text)
         await pilot.press("alt+s")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("escape")
@@ -310,7 +309,7 @@ async def test_a_question_stopped_before_it_is_sent_is_never_answered(
 
     def waits(*_: object) -> None:
         told.set()
-        go_on.wait(90)
+        go_on.wait(120)
 
     monkeypatch.setattr(supervisor, "answer_started", waits)
     async with opened(app) as pilot:
@@ -360,20 +359,22 @@ def panel(app: R1App) -> str:
 async def test_a_supervisor_that_hangs_is_shown_and_a_key_starts_both_again(
     paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "REPLY_S", 1.0)
-    monkeypatch.setattr(client, "SILENCE_S", 1.0)
-    monkeypatch.setattr(stopping, "REPLY_S", 1.0)
     app = R1App(paths, config, variant=variant_of_file(tiny_r1(think=THINK, answer=ANSWER)))
     async with opened(app) as pilot:
         await ready(app, pilot)
         before = supervisor.status(paths)
         assert before.supervisor_pid is not None
         os.kill(before.supervisor_pid, signal.SIGSTOP)
-        await until(pilot, lambda: "hangs" in panel(app))
+        with monkeypatch.context() as patch:
+            for module in (client, stopping):
+                patch.setattr(module, "REPLY_S", 1.0)
+            patch.setattr(client, "SILENCE_S", 1.0)
+            await until(pilot, lambda: "hangs" in panel(app))
         assert "does not answer" in (app.services.monitor.status.cause or "")
         await pilot.press("ctrl+r")
-        await until(pilot, lambda: app.chat.models.ready and app.services.monitor.status.pid not in (None, before.pid))
-        assert not app.services.monitor.status.hangs
+        now = app.services.monitor
+        await until(pilot, lambda: app.chat.models.ready and now.status.pid not in (None, before.pid))
+        await until(pilot, lambda: not now.status.hangs)  # a busy machine may take longer than its second
         assert identify(before.supervisor_pid) is None
         assert before.pid is not None
         assert identify(before.pid) is None

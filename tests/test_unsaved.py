@@ -25,7 +25,7 @@ from r1tui.tui.services.unsaved import UnsavedWork
 from tests.bench.replay import Replay, Script
 from tests.ptys import Terminal
 from tests.small_disk import SmallDisk, small_disk
-from tests.supervisor_rig import until
+from tests.supervisor_rig import slowed, until
 from tests.test_survival import Ready, ask, is_computing, ready, undisturbed
 
 __all__ = ["ready"]
@@ -122,12 +122,19 @@ def saved_elsewhere(folder: Path) -> str:
 
 
 def test_leaving_waits_for_room_and_then_everything_is_there(paths: Paths, disk: SmallDisk) -> None:
+    def the_prompt_has_typed() -> bool:
+        """What is typed before the dialog is gone is lost."""
+        terminal.type("mux")
+        return b"mux" in terminal.shown
+
     with filled_in_mid_answer(paths, disk) as terminal:
         terminal.type("\x11")
         terminal.wait_for("Quit and lose")
-        terminal.type("\x1b")
+        terminal.type("\x1b[27u")  # Esc as of terminals that tell it from Alt, which a busy reader cannot
+        until(the_prompt_has_typed)
+        asked = len(terminal.shown)
         terminal.type("\x11")
-        until(lambda: terminal.shown.count(b"Quit and lose") > 1)
+        until(lambda: b"Quit and lose" in terminal.shown[asked:])
         assert kept_answer(paths) != whole_answer()
         disk.empty()
         assert terminal.ended() == 0
@@ -155,7 +162,7 @@ def test_leaving_saves_it_in_another_folder(paths: Paths, disk: SmallDisk, home:
         terminal.wait_for("in this folder")
         terminal.type("/mine\r")
         assert terminal.ended() == 0
-        assert f"is in {home / 'mine' / PREFIX}" in terminal.shown.decode()
+        until(lambda: f"is in {home / 'mine' / PREFIX}".encode() in terminal.shown)
     assert whole_answer().strip() in saved_elsewhere(home / "mine")
 
 
@@ -190,7 +197,7 @@ def test_an_end_without_a_question_saves_it_elsewhere_and_says_where(
     with filled_in_mid_answer(paths, disk) as terminal:
         end(terminal)
         if end is not Terminal.hang_up:
-            until(lambda: f"is in {home / PREFIX}" in terminal.shown.decode())
+            until(lambda: f"is in {home / PREFIX}".encode() in terminal.shown)
     assert whole_answer().strip() in saved_elsewhere(home)
     with Terminal("--attach", f"unix:{paths.run}/none.sock", columns=140) as terminal:
         terminal.wait_for("Text that an earlier")
@@ -230,11 +237,13 @@ def test_quitting_with_its_server_loses_nothing_of_an_answer_that_the_disk_has_n
     paths: Paths, disk: SmallDisk, home: Path, ready: Ready
 ) -> None:
     ready(3_000, on_exit="stop")
-    wanted = undisturbed(paths)
+    wanted, server = undisturbed(paths), supervisor.status(paths).pid
+    assert server is not None
     with Terminal(columns=140) as terminal:
-        ask(terminal, paths)
-        until(lambda: bool(kept_answer(paths)), 60)
-        disk.fill()
+        with slowed(server):  # so that there is more to come when the disk is full
+            ask(terminal, paths)
+            until(lambda: bool(kept_answer(paths)), 60)
+            disk.fill()
         terminal.wait_for("Not saved: ")
         until(lambda: not is_computing(paths), 120)
         terminal.wait_for("Cut off at the token limit")  # the screen may be behind the server

@@ -52,7 +52,7 @@ async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Path
 def may_advise(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Set when the first list may give its advice."""
     event = threading.Event()
-    monkeypatch.setattr(models, "detect_machine", lambda: event.wait(60) and ROOMY)
+    monkeypatch.setattr(models, "detect_machine", lambda: event.wait(120) and ROOMY)
     yield event
     event.set()
 
@@ -98,7 +98,7 @@ async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
     def slowly(catalog: Catalog, *_: Any) -> Iterator[ModelEntry]:
         yield from overview(Catalog({"demo": catalog.find("demo")}), MINE, paths)
         looked.set()
-        left.wait(5)
+        left.wait(120)
 
     monkeypatch.setattr(models, "overview", slowly)
     app = Listening(paths)
@@ -191,7 +191,7 @@ async def test_a_digit_that_comes_before_the_models_are_checked_takes_its_model_
     may_look = threading.Event()
 
     def look(*_: object) -> Iterator[ModelEntry]:
-        assert may_look.wait(60)
+        assert may_look.wait(120)
         yield from ENTRIES
 
     app = Listening(paths)

@@ -144,7 +144,7 @@ def build(
     expert_width: int = 64,
     dense: int = 1,
     shard_tensors: int = 0,
-    context: int = 8192,
+    context: int | None = None,
     template: str = TEMPLATE,
     sampling: Mapping[str, float] | None = None,
 ) -> Path:
@@ -154,7 +154,8 @@ def build(
     with what follows it); `loop` repeats the answer for ever, `loop_think` the thinking, which then ends only when made
     to; `reachable` lets the words of the script be read as the tokens they are written as, so that an answer whose
     beginning is in the prompt goes on there; `mla=False` writes the layout of the first uploads, with
-    a K and V cache per head; `shard_tensors` splits the file into PATH-00001-of-0000N.gguf;
+    a K and V cache per head; `shard_tensors` splits the file into PATH-00001-of-0000N.gguf; `context` is of 8192
+    tokens, or of 65536 where something is repeated for ever (8192 are there in 3 s, which a busy test may need itself);
     `sampling` is what the file itself says of sampling (general.sampling.*).
     """
     script = _Script(reachable=reachable)
@@ -168,7 +169,7 @@ def build(
     _add_parameters(
         writer, width=width, layers=layers, experts=experts, expert_width=expert_width, dense=dense, mla=mla
     )
-    writer.add_context_length(context)
+    writer.add_context_length(context or (65536 if loop or loop_think else 8192))
     for key, value in (sampling or {}).items():
         writer.add_float32(f"general.sampling.{key}", value)
     _add_vocabulary(writer, script, template)

@@ -78,11 +78,14 @@ def cap_log(log: Path, limit_bytes: int) -> bool:
             with os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as target:
                 shutil.copyfileobj(file, target, 1 << 20)
                 target.flush()
-                shutil.copyfileobj(file, target, 1 << 20)  # what came meanwhile
-            copy.replace(older_log(log))
+                copy.replace(older_log(log))
+                while os.fstat(fd).st_size > file.tell():  # what came meanwhile, up to the last moment
+                    shutil.copyfileobj(file, target, 1 << 20)
+                    target.flush()
+                file.truncate(0)
         except OSError:
             copy.unlink(missing_ok=True)
-        file.truncate(0)
+            file.truncate(0)
     return True
 
 

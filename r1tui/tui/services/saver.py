@@ -64,7 +64,7 @@ class Saver:
         self._refusal: R1tuiError | None = None
         """Reason why the last write failed; None if it succeeded."""
         self._writing_from_s: float | None = None
-        """Since when the thread waits for the disk, if it does."""
+        """Since when something is to be written, if it is: the thread may be held up by what it reads before that."""
         self._told_unsaved = False
 
     async def save(self, conversation: Conversation) -> None:
@@ -173,13 +173,14 @@ class Saver:
 
     def _write_soon(self) -> "Future[None]":
         if self._waiting:
+            self._writing_from_s = self._writing_from_s or monotonic()
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_later(PATIENCE_S, self._report)
         return self._thread.submit(self._write_waiting)
 
     def _write_waiting(self) -> None:
         """In the thread: write all that waits, or leave it for the next time."""
-        self._writing_from_s = monotonic()
+        self._writing_from_s = self._writing_from_s or monotonic()
         try:
             self._write_each()
         except Exception as error:  # whatever it is, what waits is not written and must be told
