@@ -113,6 +113,62 @@ def test_a_model_of_another_program_keeps_its_name_when_it_is_restarted(paths: P
     assert (running.name, running.file) == ("llama3:8b", file)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "is_listed"),
+    [
+        ("demo", "/home/me/demo.gguf", False),
+        ("demo", "/data/packages/demo/smollm2.gguf", True),
+        ("mine", "/home/me/mine.gguf", True),
+        ("mine", "/blobs/sha256-0", True),
+        ("mine", "/elsewhere/mine.gguf", False),
+        ("Q4", "/hub/models--me--model/snapshots/0/Q4.gguf", True),
+        ("Q4", "/data/models/me/model/Q4.gguf", True),
+        ("Q4", "/home/me/Q4.gguf", False),
+    ],
+)
+def test_a_file_that_is_named_like_a_model_of_the_catalog_is_another_one(
+    paths: Paths, name: str, file: str, *, is_listed: bool
+) -> None:
+    mine = VariantSettings(file="/home/me/mine.gguf")
+    models = LocalModels(paths, Config(variants={"mine": mine, "Q4": VariantSettings(repo="me/model", pattern="Q4*")}))
+    status = Status(state="ready", variant=name, model=file)
+    running = models.running(status)
+    assert running is not None
+    assert (running is models.catalog.find(name)) == is_listed
+    assert is_listed or running.file == Path(file)
+    assert models.catalog.listed_name(status) == (name if is_listed else None)
+
+
+async def test_settings_with_which_a_model_does_not_start_are_taken_back_with_a_key(
+    paths: Paths, config: Config, tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    grammar = tmp_path / "any.gbnf"
+    grammar.write_text('root ::= "a"')
+    one = VariantSettings(file=str(tiny_r1()), extra_args=["--grammar-file", str(grammar)])
+    settings = of_files(config, one=one)
+
+    async def spoil() -> None:
+        grammar.unlink()
+
+    async def mend() -> None:
+        grammar.write_text('root ::= "a"')
+
+    async with chosen(paths, settings) as view:
+        models = view.models
+        variant = load_catalog(settings).find("one")
+        await models.begin(variant, insists=True)
+        await ready(view, "one")
+        assert not models.can("bring_back")
+        assert await models.apply(variant, spoil, "", undo=mend)
+        await until(lambda: bool(view.failed) and not models.launching)
+        assert view.said[-1] == "<chat.back> restarts the model with the settings from before."
+        assert models.can("bring_back")
+        models.bring_back()
+        await ready(view, "one")
+        assert grammar.exists()
+        assert not models.can("bring_back")
+
+
 @pytest.mark.parametrize("agrees", [False, True])
 async def test_a_model_that_comes_up_by_itself_is_cancelled_when_the_user_agrees(
     paths: Paths, config: Config, tmp_path: Path, *, agrees: bool

@@ -26,6 +26,7 @@ from r1tui.tui.screens.model_page import ModelPage, figures
 from r1tui.tui.screens.models import WelcomeScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.services.trials import Trials
+from r1tui.tui.widgets.number_field import NumberField
 from r1tui.tui.widgets.switch import Switch
 from tests.conftest import TinyModel
 from tests.screen_rig import PLAN, StillApp
@@ -213,6 +214,35 @@ def test_the_answer_names_all_cards_together() -> None:
     assert figures(plan) == "VRAM 142.4 of 159.3 GiB on 2 GPUs · RAM 82.5 of 256.0 GiB · 3.1 to 4.4 tokens/s"
     little = replace(plan, devices=cards[:1], host=HostPlan(262144, 497, 0, 256, 256))
     assert figures(little) == "VRAM 71.2 of 79.6 GiB · RAM 0.7 of 256.0 GiB · 3.1 to 4.4 tokens/s"
+
+
+async def test_keys_step_the_numbers_from_what_was_planned(settings: Config, paths: Paths) -> None:
+    app = screen_with(settings, paths)
+    async with opened(app) as pilot:
+        await ready(app, pilot)
+        page = await page_of(app, pilot)
+        assert page.planned is not None
+        before = page.planned[1].ctx_size
+        assert page.query_exactly_one("#changes").display
+        field, threads = page.query_one("#ctx_size", NumberField), page.query_one("#threads", NumberField)
+        assert field.has_focus
+        assert "Right: twice as many; Left: half." in said(page, "about-model")
+        await pilot.press("left")
+        assert field.value == str(before // 2)
+        await planned(page, pilot, ModelSettings(ctx_size=before // 2))
+        await pilot.press("plus", "minus", "minus", "right")
+        assert field.value == str(before // 2)
+        await pilot.press(*["right"] * 24)
+        assert field.limits is not None
+        assert field.value == str(field.limits[1])
+        await pilot.press("down", "down", "down", "down", "down")
+        while not threads.has_focus:
+            await pilot.press("up")
+        await pilot.press("right")
+        assert threads.limits is not None
+        assert threads.value == str(min(2, threads.limits[1]))
+        await pilot.press("minus", "minus")
+        assert threads.value == "1"
 
 
 async def test_without_a_server_the_settings_are_kept_for_the_next_start(settings: Config, paths: Paths) -> None:

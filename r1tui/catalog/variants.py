@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib.resources import files
@@ -11,6 +12,7 @@ from typing import Any
 from r1tui.config import Config, SamplingSettings, VariantSettings
 from r1tui.errors import ConfigError, UsageError
 from r1tui.gguf.sketch import ModelShape
+from r1tui.messages import Status
 from r1tui.remedies import ListModels
 from r1tui.system.lazy import yaml
 from r1tui.system.paths import expand
@@ -62,6 +64,19 @@ class Variant:
         """The revision where it is named and not the main branch, whose files lie apart from those of others."""
         return None if self.revision in (None, "main") else self.revision
 
+    def may_have(self, file: Path) -> bool:
+        """True if this can be its GGUF file; the disk is not asked. A file that is in no catalog has its own name."""
+        if file.stem != self.name or file == self.file:
+            return True
+        folders = (self.repo, f"models--{self.repo.replace('/', '--')}") if self.repo else ()
+        return any(folder in file.as_posix() for folder in folders)
+
+    def is_same(self, other: "Variant") -> bool:
+        """True if both mean one model."""
+        if self.file is None or other.file is None:
+            return (self.name, self.file) == (other.name, other.file)
+        return self.name == other.name and self.may_have(other.file)
+
     @property
     def fetched_as(self) -> str:
         """Its name for `r1tui download`; empty for a file of the user's own."""
@@ -79,6 +94,22 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self._variants)
+
+    def running(self, status: Status) -> Variant | None:
+        """The model that the server was started with; the disk is not asked, it may hang."""
+        name, file = status.variant or "", Path(status.model) if status.model else None
+        with suppress(UsageError):
+            if name.startswith("hf:") or not ("/" in name or ".gguf" in name.casefold()):
+                known = self.find(name)
+                if file is None or known.may_have(file):
+                    return known
+        return Variant(name=name or file.stem, title=str(file), file=file) if file is not None else None
+
+    def listed_name(self, status: Status) -> str | None:
+        """The name that lists have for the server's model; None for a file that has the name of another model there."""
+        running = self.running(status)
+        named = self._variants.get(status.variant or "")
+        return status.variant if named is None or running is named else None
 
     def find(self, name: str) -> Variant:
         """The variant of that name (upper or lower case), of `hf:OWNER/REPO:QUANT`, or of a GGUF file's path.

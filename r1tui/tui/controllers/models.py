@@ -32,6 +32,9 @@ ABOUT_SERVER, ABOUT_LAUNCH, ABOUT_STOP = "server", "launch", "stop"
 ASK_BEFORE_FETCHING_GIB = 1.0
 
 
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
 class ServerNotice(NamedTuple):
     """A notice on a change of the server's state."""
 
@@ -61,6 +64,8 @@ class ModelController:
         """The model that runs, or was to be brought up last."""
         self.replaced: Variant | None = None
         """The model that ran before the one that is, or was, being brought up."""
+        self._undo: Work | None = None
+        """Keeps the settings again that the model had before the restart that goes on, or has failed."""
 
     @property
     def running_model(self) -> str | None:
@@ -82,7 +87,7 @@ class ModelController:
             case "stop_server":
                 return status is not None and status.running and not (self.launching or self._session.attached)
             case "bring_back":
-                return not self.launching and not self.ready and self.replaced is not None
+                return not self.launching and not self.ready and bool(self.replaced or self._undo)
             case _:
                 return not self._session.attached
 
@@ -114,7 +119,7 @@ class ModelController:
             return
         now = self._monitor.refresh()
         if now.running:
-            if wanted is not None and now.variant != wanted.name and insists:
+            if wanted is not None and insists and not self.runs(wanted):
                 self.switch(wanted, unasked=False)
         elif wanted is not None:
             self.launch(wanted, replace=False)
@@ -165,10 +170,12 @@ class ModelController:
             self.take_status(self.status)
         if ready:
             self._view.hide_launch(focus=True)
-            self.replaced = None
+            self.replaced = self._undo = None
         elif self.ready and self._failure is not None:  # what ran goes on
             failed = f"{self._failure.cause} {say(self._failure.remedies)}"
             self._view.tell(failed, title="The model was not switched", severity="error", topic=ABOUT_LAUNCH)
+        elif self._undo is not None:
+            self._view.tell("<chat.back> restarts the model with the settings from before.", topic=ABOUT_LAUNCH)
         elif self.replaced is not None:
             self._view.tell(f"<chat.back> brings {self.replaced.name} back.", topic=ABOUT_LAUNCH)
         self._view.refresh_bindings()
@@ -184,7 +191,7 @@ class ModelController:
         if replace and self.ready and self.status is not None:
             before = self._models.running(self.status)
             self.replaced = before if before is not None and before.name != variant.name else None
-        self.last = variant
+        self.last, self._undo = variant, None
         self._bring_up(self._launcher.launch(variant, replace=replace))
 
     def _bring_up(self, work: Coroutine[Any, Any, None]) -> None:
@@ -233,9 +240,16 @@ class ModelController:
             self._view.tell("The server is stopped. <chat.start> starts it again.", topic=ABOUT_STOP)
 
     def bring_back(self) -> None:
-        """Bring the model back that ran before a switch that failed."""
-        if self.replaced is not None:
+        """Bring the model back that ran before a switch that failed, or the settings from before a restart that did."""
+        if self._undo is not None:
+            self._view.run_worker(self._restore(self._undo), group="restart", exclusive=True, name="Going back")
+        elif self.replaced is not None:
             self.launch(self.replaced, replace=self._monitor.refresh().running)
+
+    async def _restore(self, undo: Work) -> None:
+        await undo()
+        if self.last is not None:
+            self.launch(self.last, replace=self._monitor.refresh().running)
 
     async def _take_number(self, number: int) -> None:
         if (found := await asyncio.to_thread(self._models.numbered, number)) is None:
@@ -265,7 +279,7 @@ class ModelController:
 
     async def _switch(self, variant: Variant, *, unasked: bool, known_size: bool) -> None:
         now = self._monitor.refresh()
-        if now.running and now.variant == variant.name:
+        if now.running and self.runs(variant):
             self._view.tell(f"{variant.name} is already running.")
             return
         await asyncio.to_thread(self._models.check_room, variant)
@@ -317,12 +331,13 @@ class ModelController:
     def runs(self, variant: Variant) -> bool:
         """True if the server has this model, loaded or not yet."""
         running = self._models.running(now) if (now := self._monitor.refresh()).running else None
-        return running is not None and running.name == variant.name
+        return running is not None and variant.is_same(running)
 
-    async def apply(self, variant: Variant, keep: Callable[[], Coroutine[Any, Any, None]], misfit: str) -> bool:
+    async def apply(self, variant: Variant, keep: Work, misfit: str, *, undo: Work) -> bool:
         """Have settings of a model kept by `keep`, and restart it with them if it runs; False: the user went back.
 
-        The user decides where something is lost with the restart, or where the settings do not fit.
+        If the restart fails `undo` can keep the old ones again. The user decides where something is lost with the
+        restart, or where the settings do not fit.
         """
         runs, choice = self.runs(variant), "restart"
         said = f"{misfit} {await self._find_loss() if runs else ''}".strip()
@@ -331,7 +346,9 @@ class ModelController:
         if choice:
             await keep()
         if choice == "restart" and self.runs(variant):
+            before = self._undo or undo
             self.launch(variant, replace=True)
+            self._undo = before
         elif choice:
             self._view.tell(f"{variant.name} will use these settings at the next start.")
         return bool(choice)

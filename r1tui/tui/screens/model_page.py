@@ -26,7 +26,7 @@ from r1tui.tui.guarded import Guarded
 from r1tui.tui.remedies import format_error, in_keys
 from r1tui.tui.services.trials import Trials
 from r1tui.tui.widgets.model_cells import from_disk, of_mib
-from r1tui.tui.widgets.still_input import StillInput
+from r1tui.tui.widgets.number_field import NumberField
 from r1tui.tui.widgets.switch import Switch
 
 
@@ -48,11 +48,14 @@ CACHES = {
     "cache_type_v": Setting("", "Type of the V cache. Quantised types save memory and lose a little quality."),
 }
 CACHE_TYPES: dict[CacheType | None, str] = {None: "auto", **{kind: kind for kind in get_args(CacheType)}}
+DOUBLES = "ctx_size"
 UNCHANGEABLE = {
     "n_gpu_layers": "no GPU: all layers are in RAM",
     "n_cpu_moe": "no GPU, or a model without experts",
     "cache_type_v": "the same as K for this model",
 }
+STEPS = "<switch.change>: one more; <switch.change_back>: one less."
+STEPS_BY_TWO = "<switch.change>: twice as many; <switch.change_back>: half."
 NO_MODEL = "No model runs, and none was started. <chat.variants> lists the models."
 
 
@@ -75,7 +78,7 @@ class ModelPage(Guarded, Vertical):
         .help.-wrong, #answer.-wrong { color: $error; }
         #answer, #changes, #about-model { width: 1fr; height: auto; }
         #answer { margin-top: 1; text-style: bold; }
-        #changes { color: $text-muted; }
+        #changes { display: none; color: $text-muted; }
         #about-model { margin: 1 0; color: $text-muted; }
         #apply { background: $primary-muted; }
         #apply:focus { text-style: bold reverse; }
@@ -106,7 +109,7 @@ class ModelPage(Guarded, Vertical):
             with Horizontal():
                 yield Label(label, classes="name", markup=False)
                 if key in NUMBERS:
-                    yield StillInput(id=key, compact=True, placeholder="auto", max_length=12)
+                    yield NumberField(id=key, doubles=key == DOUBLES)
                 else:
                     yield Switch(CACHE_TYPES, None, id=key)
                 yield Label("", classes="planned", id=f"planned-{key}", markup=False)
@@ -137,7 +140,9 @@ class ModelPage(Guarded, Vertical):
             kept = await trials.begin(self._models.server)
             self._show({key: getattr(kept, key) for key in LABELS if key not in self._touched})
             for key in NUMBERS:
-                self.query_exactly_one(f"#{key}").disabled = key not in trials.trial.limits
+                field = self.query_one(f"#{key}", NumberField)
+                field.limits = trials.trial.limits.get(key)
+                field.disabled = field.limits is None
             self.query_exactly_one("#cache_type_v").disabled = trials.trial.has_one_cache_type
             self._has_begun = True
             self._changed()
@@ -187,13 +192,11 @@ class ModelPage(Guarded, Vertical):
         values: dict[str, Any] = {key: self.query_one(f"#{key}", Switch).value for key in CACHES}
         self._wrong.clear()
         for key in NUMBERS:
-            field = self.query_one(f"#{key}", Input)
-            text = field.value.strip().replace(",", "")
-            limits = self._limits(key)
-            number = int(text) if text.isascii() and text.isdecimal() else None
+            field = self.query_one(f"#{key}", NumberField)
+            limits, number = self._limits(key), field.number
             if number is not None and (limits is None or limits.low <= number <= limits.high):
                 values[key] = number
-            elif text and limits is not None:
+            elif field.value.strip() and limits is not None:
                 self._wrong[key] = f"Allowed: {self._help(key)}"
         if self.query_exactly_one("#cache_type_v").disabled:
             values["cache_type_v"] = None
@@ -221,6 +224,8 @@ class ModelPage(Guarded, Vertical):
         summary = plan.summary()
         for key in LABELS:
             self.query_one(f"#planned-{key}", Label).update(shown(getattr(summary, key)))
+            if key in NUMBERS:
+                self.query_one(f"#{key}", NumberField).automatic = getattr(summary, key)
         misfit = find_misfit(settings, plan)
         self._answer(f"{'Does not fit' if misfit else 'Fits'}: {figures(plan)}", is_wrong=bool(misfit))
         now = self._models.server.plan if self._trials and self._models.runs(self._trials.variant) else None
@@ -228,17 +233,25 @@ class ModelPage(Guarded, Vertical):
         if now is not None and now.tps.answer != plan.speed.answer and any(plan.speed.answer):
             changes.append(f"tokens/s {speed(now.tps)} → {speed(plan.speed)}")
         said = f"Changes: {' · '.join(changes)}" if changes else "No change to what runs now." if now else ""
-        self.query_one("#changes", Label).update("\n".join(filter(None, (misfit, said))))
+        self._show_changes("\n".join(filter(None, (misfit, said))))
 
     def _answer(self, text: str, *, is_wrong: bool = False) -> None:
         self.query_one("#answer", Label).set_class(is_wrong, "-wrong").update(text)
-        self.query_one("#changes", Label).update("")
+        self._show_changes("")
+
+    def _show_changes(self, text: str) -> None:
+        changes = self.query_one("#changes", Label)
+        changes.update(text)
+        changes.display = bool(text)
 
     @on(events.DescendantFocus)
     def _say_about(self, event: events.DescendantFocus) -> None:
         event.stop()
-        setting = (NUMBERS | CACHES).get(event.widget.id or "")
-        self.query_one("#about-model", Label).update(setting.about if setting else "")
+        key = event.widget.id or ""
+        setting = (NUMBERS | CACHES).get(key)
+        steps = STEPS_BY_TWO if key == DOUBLES else STEPS if key in NUMBERS else ""
+        said = f"{setting.about} {in_keys(steps, self.app)}".strip() if setting else ""
+        self.query_one("#about-model", Label).update(said)
 
     @on(Button.Pressed)
     def action_apply(self) -> None:
@@ -257,7 +270,10 @@ class ModelPage(Guarded, Vertical):
             async with aclosing(trials.plans(settings)) as plans:
                 self.planned = settings, await anext(plans)
         misfit = find_misfit(*self.planned)
-        if await self._models.apply(trials.variant, lambda: trials.keep(settings), misfit):
+        changed = await self._models.apply(
+            trials.variant, lambda: trials.keep(settings), misfit, undo=lambda: trials.keep(trials.kept)
+        )
+        if changed:
             self.screen.dismiss(None)
 
     def action_auto(self) -> None:

@@ -59,7 +59,7 @@ class ModelsScreen(TableScreen[Variant]):
         self._config = config
         self._paths = paths
         self._server = server
-        self._current = server().variant
+        self._current = catalog.listed_name(server())
         self._entries: dict[str, ModelEntry] = {}
         self._others: list[Variant] = []
         """Models on this machine that are none of the catalog's."""
@@ -246,7 +246,7 @@ class ModelsScreen(TableScreen[Variant]):
             ]  # the first is wanted less
             self._say([*above[max(0, len(above) + len(lines) - self.SAID_ROWS) :], *lines])
         else:
-            runs = (status := self._server()).running and status.variant == variant.name
+            runs = (status := self._server()).running and self._catalog.listed_name(status) == variant.name
             lines = list(
                 model_words.details(entry, runs=runs) if entry is not None else model_words.words_before_check(variant)
             )

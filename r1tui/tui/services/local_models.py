@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r1tui.catalog.variants import Catalog, Variant, load_catalog
@@ -38,12 +37,7 @@ class LocalModels:
 
     def running(self, status: Status) -> Variant | None:
         """The model that the server was started with; the disk is not asked, it may hang."""
-        name = status.variant or ""
-        with suppress(R1tuiError):
-            if name.startswith("hf:") or not ("/" in name or ".gguf" in name.casefold()):
-                return self.catalog.find(name)
-        file = Path(status.model) if status.model else None
-        return Variant(name=name or file.stem, title=str(file), file=file) if file is not None else None
+        return self.catalog.running(status)
 
     def is_here(self, variant: Variant) -> bool:
         """True when all of it is on this machine."""

@@ -145,7 +145,7 @@ def sampling_of_running(status: Status, config: Config) -> Sampling:
     """The values of the managed server's model. Reads the file's header: not on an event loop."""
     variant = header = None
     with suppress(R1tuiError):
-        variant = load_catalog(config).find(status.variant) if status.variant else None
+        variant = load_catalog(config).running(status)
     with suppress(GgufError, R1tuiError, OSError):
         header = read_header(Path(status.model)) if status.model else None
     found = sampling_for(config.sampling, variant, header)

@@ -9,7 +9,7 @@ from r1tui.config import Config
 from r1tui.errors import R1tuiError
 from r1tui.messages import Status
 from r1tui.plan import Plan
-from r1tui.planning.kept import ModelSettings, find_kept, keep
+from r1tui.planning.kept import AUTO, ModelSettings, find_kept, keep
 from r1tui.planning.trial import Trial
 from r1tui.system.paths import Paths
 
@@ -25,6 +25,8 @@ class Trials:
 
     def __init__(self, variant: Variant, config: Config, paths: Paths) -> None:
         self.variant = variant
+        self.kept = AUTO
+        """The settings that were kept for it when this began."""
         self._config = config
         self._paths = paths
         self._asked: asyncio.Task[Plan | None] | None = None
@@ -32,7 +34,8 @@ class Trials:
     async def begin(self, server: Status) -> ModelSettings:
         """Look at machine and model; the settings that are kept for it. Raises R1tuiError."""
         self.trial = await asyncio.to_thread(Trial.begin, self.variant, self._config, self._paths, server)
-        return await asyncio.to_thread(find_kept, self.variant, self._config, self._paths)
+        self.kept = await asyncio.to_thread(find_kept, self.variant, self._config, self._paths)
+        return self.kept
 
     async def plans(self, settings: ModelSettings) -> AsyncGenerator[Plan]:
         """The plan by formulas, and after a pause the engine's, where it can say more."""
