@@ -226,7 +226,8 @@ async def test_keys_step_the_numbers_from_what_was_planned(settings: Config, pat
         assert page.query_exactly_one("#changes").display
         field, threads = page.query_one("#ctx_size", NumberField), page.query_one("#threads", NumberField)
         assert field.has_focus
-        assert "Right: twice as many; Left: half." in said(page, "about-model")
+        assert "Right: twice as much; Left: half." in said(page, "about-model")
+        assert not page.show_vertical_scrollbar, "all of it is seen"
         await pilot.press("left")
         assert field.value == str(before // 2)
         await planned(page, pilot, ModelSettings(ctx_size=before // 2))

@@ -55,7 +55,7 @@ UNCHANGEABLE = {
     "cache_type_v": "the same as K for this model",
 }
 STEPS = "<switch.change>: one more; <switch.change_back>: one less."
-STEPS_BY_TWO = "<switch.change>: twice as many; <switch.change_back>: half."
+STEPS_BY_TWO = "<switch.change>: twice as much; <switch.change_back>: half."
 NO_MODEL = "No model runs, and none was started. <chat.variants> lists the models."
 
 
@@ -79,7 +79,7 @@ class ModelPage(Guarded, Vertical):
         #answer, #changes, #about-model { width: 1fr; height: auto; }
         #answer { margin-top: 1; text-style: bold; }
         #changes { display: none; color: $text-muted; }
-        #about-model { margin: 1 0; color: $text-muted; }
+        #about-model { min-height: 2; margin: 1 0; color: $text-muted; }
         #apply { background: $primary-muted; }
         #apply:focus { text-style: bold reverse; }
     }
