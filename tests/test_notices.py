@@ -195,6 +195,37 @@ async def test_a_text_that_is_too_long_is_cut_and_whole_in_the_log(tmp_path: Pat
         assert not any("markup" in row.text for row in view.lines)
 
 
+CAUSE = "config.yaml: ui.keys has no command chat.stopp."
+MENDS = "Did you mean chat.stop?"
+LONGER = f"{CAUSE} It was changed 3 minutes ago by another program, and before that by you."
+
+
+@pytest.mark.parametrize(
+    ("size", "cause", "said"),
+    [
+        ((60, 20), CAUSE, f"✗ {CAUSE} Did you\nmean chat.stop? "),
+        ((60, 20), LONGER, "✗ config.yaml: ui.keys has no command chat.stopp. It was …\nDid you mean chat.stop? "),
+        ((60, 15), CAUSE, "✗ config.yaml: u… Did you mean chat.stop? F6 N: whole text"),
+        ((120, 40), CAUSE, f"✗ {CAUSE} {MENDS} "),
+    ],
+)
+async def test_cause_and_remedy_of_a_notice_are_seen_at_every_size(
+    tmp_path: Path, size: tuple[int, int], cause: str, said: str
+) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, size) as pilot:
+        prompt = app.chat.composer.prompt
+        at = prompt.region
+        app.show_error(R1tuiError(cause, MENDS))
+        await until(pilot, lambda: line(app).startswith(said))
+        (shown,) = app.screen.query(NoticeLine)
+        await until(pilot, lambda: shown.region.height == 1 + said.count("\n"))
+        assert prompt.region == at
+        assert shown.region.bottom == app.chat.composer.region.y
+        app.notify("Short.", severity="error")
+        await until(pilot, lambda: shown.region.height == 1 and "Short." in line(app))
+
+
 async def test_the_log_and_the_notices_take_turns(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     app.paths.logs.mkdir(parents=True)
