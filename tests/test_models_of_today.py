@@ -102,6 +102,50 @@ def test_buffers_agree_for_large_batches_on_the_host_and_for_experts_there_besid
         assert ours.compute_bytes / MIB == pytest.approx(compute, abs=64, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "layers", "held", "ctx_size", "ubatch_size"),
+    [
+        ("glm46", 94, 92, 8192, 2048),  # the last layer only predicts, and the one before it has its experts in RAM
+        ("glm46", 28, 92, 8192, 2048),
+        ("qwen35-397b", 29, 60, 8192, 2048),
+        ("v4-flash", 38, 43, 8192, 2048),
+        ("v4-flash", 44, 37, 8192, 2048),
+        ("r1-mla", 62, 53, 32768, 4096),
+    ],
+)
+def test_the_last_experts_in_ram_come_back_beside_the_logits(
+    *,
+    llama_server: Path,
+    workers: list[str],
+    built: Built,
+    name: str,
+    layers: int,
+    held: int,
+    ctx_size: int,
+    ubatch_size: int,
+) -> None:
+    path = built(name)
+    layout = ModelLayout(layers, held, (layers,), ctx_size, "f16", "f16", flash_attention=True, ubatch_size=ubatch_size)
+    usage = Model(read_header(path), ("rpc",)).measure(layout)
+    for ours, (_, _, compute) in zip(usage.parts, breakdown(llama_server, path, workers[:1], layout), strict=True):
+        assert ours.compute_bytes / MIB == pytest.approx(compute, abs=64, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "held", "devices"), [(61, 0, 1), (61, 0, 2), (30, 0, 1), (30, 0, 2), (61, 30, 1), (22, 60, 1)]
+)
+def test_the_buffers_of_a_model_that_chooses_blocks_are_not_taken_for_smaller(
+    *, llama_server: Path, workers: list[str], built: Built, layers: int, held: int, devices: int
+) -> None:
+    path = built("minimax-m3")
+    split = (layers,) if devices == 1 else (layers // 2, layers - layers // 2)
+    layout = ModelLayout(layers, held, split, 32768, "f16", "f16", flash_attention=True, ubatch_size=512)
+    usage = Model(read_header(path), ("rpc",) * devices).measure(layout)
+    theirs = breakdown(llama_server, path, workers[:devices], layout)
+    for ours, (_, _, compute) in zip(usage.parts, theirs, strict=True):
+        assert compute - 4 <= ours.compute_bytes / MIB <= 1.5 * compute + 64
+
+
 def test_blocks_are_chosen_by_a_cache_of_their_own_and_the_engine_is_asked_for_the_buffers(
     llama_server: Path, workers: list[str], built: Built
 ) -> None:

@@ -35,8 +35,8 @@ BY_HEADS = frozenset({
     "granitehybrid", "nemotron_h", "nemotron_h_moe", "jamba", "lfm2", "lfm2moe", "kimi-linear",
 })  # fmt: skip
 BLOCKWISE = "minimax-m3"
-"""Its layers beyond the dense ones choose blocks of tokens, by a head of their own. Its cache is known and its buffers,
-which hold all scores at once, are not: the engine is asked."""
+"""Its layers beyond the dense ones choose blocks of tokens, by a head of their own. Its cache is known; of its buffers,
+which hold all scores at once, an upper bound is: the engine is asked."""
 INDEXED = frozenset({"deepseek32", "glm-dsa"})
 COMPRESSED = "deepseek4"
 
@@ -108,11 +108,16 @@ def _cache_of(header: Header, layer: int) -> LayerCache:
     of_window = "_swa" if window else ""
     keys = heads * header.number(f"attention.key_length{of_window}", header.key_length)
     values = 0 if header.mla else heads * header.number(f"attention.value_length{of_window}", header.value_length)
-    if kind == BLOCKWISE and layer >= header.number("leading_dense_block_count"):
+    if chooses_blocks(header, layer):
         keys, values = keys + header.number("attention.indexer.key_length"), values + header.value_length
     indexed = kind in INDEXED and _has_indexer(header, layer)
     extra = ((1, header.number("attention.indexer.key_length")),) if indexed else ()
     return LayerCache(keys, values, window, compressed=extra)
+
+
+def chooses_blocks(header: Header, layer: int) -> bool:
+    """True if the layer chooses blocks of tokens."""
+    return header.architecture == BLOCKWISE and layer >= header.number("leading_dense_block_count")
 
 
 def _attends(header: Header, layer: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from r1tui.gguf import Header
-from r1tui.gguf.kv import COMPRESSED, INDEXED, padded
+from r1tui.gguf.kv import BLOCKWISE, COMPRESSED, INDEXED, padded
 from r1tui.plan.cache import is_legacy_deepseek
 
 INDEXER_VALUES = 146_000
@@ -35,6 +35,10 @@ class Part:
     """How many of its layers it computes the experts of; 2 for more."""
     fed_last: bool = False
     """True if those of the last layer are."""
+    fed_anywhere: bool = False
+    """True if experts of any layer are."""
+    choosing: int = 0
+    """How many of its layers choose blocks of tokens, and have their experts with them."""
     fused: bool = False
     """True if its backend weights and adds up the experts' results in one step, and keeps them until then."""
 
@@ -63,6 +67,10 @@ class Widths:
     @property
     def _indexed(self) -> bool:
         return self.header.architecture in INDEXED
+
+    @property
+    def _choosing(self) -> bool:
+        return self.header.architecture == BLOCKWISE and self.flash_attention
 
     @property
     def _compressed(self) -> bool:
@@ -113,7 +121,11 @@ class Widths:
     @property
     def _ends_with_experts(self) -> bool:
         """True if a layer's last step is to add up its experts' results: no shared expert, and no bias (gpt-oss)."""
-        return bool(self.expert_rows) and self.header.architecture != "gpt-oss" and "ffn_up_shexp" not in self.tensors
+        return bool(self.expert_rows) and self.header.architecture != "gpt-oss" and not self._has_shared_expert
+
+    @property
+    def _has_shared_expert(self) -> bool:
+        return "ffn_up_shexp" in self.tensors
 
     @cached_property
     def _feed_forward(self) -> int:
@@ -133,7 +145,7 @@ class Widths:
     @cached_property
     def _window_mask(self) -> int:
         """The mask of the layers that keep a window only, in half precision."""
-        kept = padded(min(self.ctx_size, self.window + self.ubatch_size)) if self.window and not self._compressed else 0
+        kept = padded(min(self.ctx_size, self.window + self.ubatch_size)) if self.window else 0
         return kept * self.ubatch_size * 2
 
     def _layer(self, kv: int, *, alone: bool = True, apart: bool = False, fed: bool = False) -> int:
@@ -165,6 +177,8 @@ class Widths:
         masks = (self.mask if self.flash_attention else 2 * self.mask) + self._window_mask
         experts = self._results if fed else self.expert_rows
         feed_forward = 3 * self.row + max(self._feed_forward, experts) + masks + kv + self.halved
+        if self._choosing:  # masks for each of four heads, twice in single precision and once in half, and five more
+            return max(feed_forward, 10 * self.row + 21 * self.mask + kv)
         if self.flash_attention:
             return feed_forward
         heads = self._rows(max(self.header.n_kv_heads) * self.header.key_length)
@@ -175,6 +189,10 @@ class Widths:
         """Copies of inputs in a pipeline, in rows: on the first device, on the others."""
         if self._indexed:
             return -1, 4
+        if self._choosing:
+            return 20, 34
+        if "ssm_x" in self.tensors:  # Mamba's first kind
+            return 20, 23
         if not is_legacy_deepseek(self.header):
             return (3, 27) if self._compressed else (14, 8)
         return (27, 21) if self._legacy_without_flash else (13, 9)
@@ -192,7 +210,7 @@ class Widths:
         """
         needs = [fetched + (self.expert_rows or self._feed_forward)] if fetched else []
         copies = (6 if self._indexed else 3) if self.flash_attention else 6
-        alone = part.alone or (pipelined and part.first)
+        alone = part.alone or (part.first and (pipelined or part.fed))
         last = self.mask >= 3 * self._rows(self._experts_width)  # its last layer's experts take the mask's place
         fed = part.fed and part.own_experts <= last
         layer, bare = (self._layer(kv, alone=alone, apart=apart, fed=fed) for kv in (self.kv_from_host, 0))
@@ -201,24 +219,27 @@ class Widths:
             if pipelined:
                 rows = self._copied_rows[0 if part.first else 1]
             needs.append(layer + rows * self.row + (copies * self.mask if pipelined else 0))
+            if self._choosing and not part.first:  # a view of the mask for each layer, and copies of it
+                needs[-1] += part.choosing * 2 * self.mask * (4 if pipelined else 1)
             comes_back = part.fed and self.header.mla and not self._indexed
             if comes_back and (self.kv_from_host or not part.first):  # the experts' results: 62 MiB
                 needs.append(bare + self.row + self._rows(3 * self._experts_width) // 2)
         if part.output:
             rows, masks = (2 if part.layers else 1), 0
             if pipelined:
-                rows, masks = (37 if self._compressed else 9, copies + 1) if part.layers else (5, 0)
+                first = 37 if self._compressed else 12 if self.header.architecture == "llama4" else 9
+                rows, masks = (first, copies + 1) if part.layers else (5, 0)
             elif self._compressed:
-                rows = 1 if part.fed else 5  # the streams of its hyper-connections
+                rows = 1 if part.fed_anywhere and part.own_experts > 1 else 5  # the streams of its hyper-connections
             elif part.fed and part.first and not self.attends:
                 rows = 5
             elif part.layers and part.first:
                 rows, masks = 4, 1
             elif part.fed_last:
-                rows = 11 if self.header.kv_lora_rank else 1
+                rows = self.header.n_experts_used + 3 if self._has_shared_expert else 1
             if part.fused and self._ends_with_experts:  # their results lie below
                 rows += self.header.n_experts_used + 1
-            needs.append(self.logits + rows * self.row + masks * self.mask)
+            needs.append(self.logits + rows * self.row + masks * (self.mask + self._window_mask))
         return max(needs, default=0)
 
     def sharing_device(self, part: Part, *, fetched: int, kv: int, mixed: bool) -> int:
@@ -248,7 +269,7 @@ class Widths:
         """The mask, and the activations of experts that do not find room in its place when it is done with."""
         width = max(self._rows(self._experts_width), 1)
         results = max(self.expert_rows - 3 * width, 0)
-        inside = min(mask // width, 3)
+        inside = min((mask - 1) // width, 3)
         fits = inside == 3 and max(mask - 3 * width, 2 * width) >= results
         return mask + (3 - inside) * width + (0 if fits else results)
 
@@ -266,7 +287,7 @@ class Widths:
             keys = self.header.key_length if self.kv_from_host or part.layers else 0
             inputs += self._rows(max(self.header.n_kv_heads) * (2 * self.header.value_length + keys))
         masks += self._window_mask
-        needs = [inputs + masks]
+        needs = [inputs + masks + (self.row + 2 * self.mask if self._choosing else 0)]
         if pipelined:
             needs = [(28 if self._legacy_without_flash else 5 if self._compressed else 10) * self.row + 4 * masks]
         if relieved:

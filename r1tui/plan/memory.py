@@ -14,7 +14,7 @@ from math import inf, prod
 
 from r1tui.gguf import Header
 from r1tui.gguf.header import is_expert
-from r1tui.gguf.kv import layer_caches
+from r1tui.gguf.kv import chooses_blocks, layer_caches
 from r1tui.gguf.parse import Tensor
 from r1tui.plan.answers import Answers, EngineAnswer
 from r1tui.plan.compute import Part, Widths
@@ -237,7 +237,7 @@ class Model:
             return 0
         part, fetched = self._part(layout, places, device), self._largest_on_host(layout, places)
         if self._backends[device] in OFFLOADING:
-            part = replace(part, fed=False, fused=not part.fed_last)
+            part = replace(part, fed=False, fed_anywhere=False, fused=not part.fed_last)
             if fetched and device == self._relieves(places):
                 part = replace(part, first=True, fed_last=False)  # it computes those layers where they are the host's
                 whole = ON_HOST in places
@@ -275,7 +275,7 @@ class Model:
         repeating = places[:-1]
         held = {layer for layer in range(min(layout.n_cpu_moe, len(repeating))) if self.experts_bytes[layer]}
         held |= self._pinned(layout).largest_on_host.keys()
-        last = len(repeating) - 1
+        last = len(repeating) - self.header.n_nextn_layers - 1
         there = [layer for layer, place in enumerate(repeating) if place == where]
         return Part(
             layers=where in repeating,
@@ -285,6 +285,8 @@ class Model:
             fed=bool(held) if where == ON_HOST else not held.isdisjoint(there),
             own_experts=min(sum(1 for layer in there if layer not in held and self.experts_bytes[layer]), 2),
             fed_last=last in held and repeating[last] == where,
+            fed_anywhere=bool(held),
+            choosing=sum(1 for layer in there if layer not in held and chooses_blocks(self.header, layer)),
         )
 
     def _is_pipelined(self, layout: ModelLayout, places: tuple[int, ...]) -> bool:
