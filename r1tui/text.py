@@ -108,5 +108,5 @@ def listed(words: Sequence[str]) -> str:
 
 def rough(low: float, high: float) -> str:
     """A range in two digits: `0.72 to 7.4`, `420`; one number where they are alike."""
-    first, last = (f"{float(f'{value:.2g}'):,g}" for value in (low, high))
+    first, last = (f"{float(f'{value:.2g}'):,.9f}".rstrip("0").rstrip(".") for value in (low, high))
     return first if first == last else f"{first} to {last}"

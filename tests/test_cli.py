@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from r1tui.plan import Verdict
-from tests import sparse_r1
+from tests import sparse_models, sparse_r1
 from tests.conftest import CommandLine, SparseModel, TinyModel
 
 
@@ -91,6 +91,8 @@ def test_a_plan_says_how_fast_and_how_dear_a_machine_is_that_is_not_this_one(
         ("--price", "nan"),
         ("--gpu-backend", "metal"),
         ("--price", "inf"),
+        ("--vram", "24", "--ram", "8", "--unified"),
+        ("--vram", "24", "--ram", "8", "--gpu-backend", "metal"),
     ],
     ids=" ".join,
 )
@@ -119,6 +121,13 @@ def test_more_experts_than_layers_are_all_of_them(r1tui: CommandLine, tiny_r1: T
     plan = of_json(r1tui, "plan", "--model", tiny_r1(), "--vram", "24", "--n-cpu-moe", "9999", "--n-gpu-layers", "9999")
     layers = of_json(r1tui, "inspect", tiny_r1())["n_layers"]
     assert (plan["n_cpu_moe"], plan["n_gpu_layers"]) == (layers, layers + 1)
+
+
+def test_a_model_without_experts_has_none_on_the_cpu(r1tui: CommandLine, sparse_model: SparseModel) -> None:
+    model = sparse_model(sparse_models.build, name="llama-1b")
+    plan = of_json(r1tui, "plan", "--model", model, "--vram", "24", "--ram", "64", "--n-cpu-moe", "3")
+    assert (plan["n_cpu_moe"], plan["verdict"]) == (0, "gpu")
+    assert "--n-cpu-moe" not in plan["argv"]
 
 
 def test_an_exact_plan_has_the_engines_own_figures(r1tui: CommandLine, sparse_model: SparseModel) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import r1tui
-from r1tui.text import day, listed, part_of, percent, plain, safe_json, size, without_controls
+from r1tui.text import day, listed, part_of, percent, plain, rough, safe_json, size, without_controls
 
 NOW = (2025, 11, 20, 18, 30, 0, 0, 0, -1)
 
@@ -67,6 +67,12 @@ def test_a_file_keeps_what_is_content() -> None:
 
 def test_a_list_is_read_as_a_sentence_says_it() -> None:
     assert [listed(words) for words in ([], ["A"], ["A", "B"], ["A", "B", "C"])] == ["", "A", "A and B", "A, B and C"]
+
+
+def test_a_rough_number_is_written_out() -> None:
+    assert rough(310_123, 1_234_567) == "310,000 to 1,200,000"
+    assert rough(0.0000123, 0.72) == "0.000012 to 0.72"
+    assert [rough(value, value) for value in (8.7, 0.0, 33.4, 420.0, 100.0)] == ["8.7", "0", "33", "420", "100"]
 
 
 def test_sizes_have_one_rounding_and_what_is_small_a_smaller_unit() -> None:

@@ -145,7 +145,8 @@ class _Planner:
 
     def _placed(self, strategy: Strategy, layout: ModelLayout) -> ModelLayout:
         """The layout with its layers placed; counts that the user gave are taken as given."""
-        given_layers, given_experts = self._settings.n_gpu_layers, self._settings.n_cpu_moe
+        given_layers = self._settings.n_gpu_layers
+        given_experts = self._settings.n_cpu_moe if self._header.n_experts else None
         if not self._devices:
             return layout
         if given_layers is not None:
