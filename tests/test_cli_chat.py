@@ -64,6 +64,15 @@ def test_json_ends_with_the_statistics(r1tui: CommandLine, tiny_r1: TinyModel) -
     assert "".join(event["text"] for event in events if event["event"] == "reasoning").strip() == THINK.strip()
 
 
+def test_the_limits_of_a_variant_of_the_user_s_count(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
+    model = tiny_r1(think=THINK, answer=ANSWER)
+    mine = f"variants: {{mine: {{file: '{model}', sampling: {{max_tokens: 3}}}}}}\n"
+    r1tui.configure(r1tui.paths.config_file.read_text() + mine)
+    ran = r1tui("chat", "--json", "--variant", "mine", "hi")
+    last = json.loads(ran.stdout.splitlines()[-1])
+    assert (last["finish_reason"], last["completion_tokens"]) == ("length", 3)
+
+
 def test_the_question_may_come_from_stdin(r1tui: CommandLine, tiny_r1: TinyModel) -> None:
     assert r1tui("chat", "--model", tiny_r1(think=THINK, answer=ANSWER), stdin="hi").stdout == ANSWER + "\n"
     ran = r1tui("chat", "--model", tiny_r1(think=THINK, answer=ANSWER), stdin="")

@@ -13,7 +13,7 @@ from r1tui.gguf import read_header
 from r1tui.messages import Status
 from r1tui.server.client import ChatRequest, Message
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.sampling import R1_VALUES, file_values, is_r1, repeats_old_example, sampling_for
+from r1tui.server.sampling import R1_VALUES, file_values, for_question, is_r1, repeats_old_example, sampling_for
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.services.session import sampling_of_running
@@ -181,3 +181,12 @@ def test_a_config_that_repeats_the_old_example_is_told(paths: Paths, r1tui: Comm
     assert not repeats_old_example(NOTHING)
     assert not repeats_old_example(SamplingSettings(temperature=0.6))
     assert not repeats_old_example(replace(R1_VALUES, temperature=0.7))
+
+
+def test_a_question_says_what_only_a_question_can_from_the_variant_s_own_settings() -> None:
+    row = SamplingSettings(temperature=0.1, max_tokens=9, thinking_budget=5, thinking=False)
+    config = Config(variants={"mine": VariantSettings(file="/m.gguf", sampling=row)})
+    chosen = SamplingSettings(max_tokens=7)
+    assert for_question(chosen, config, "mine") == SamplingSettings(max_tokens=7, thinking_budget=5, thinking=False)
+    assert for_question(chosen, config, "other") == chosen
+    assert for_question(chosen, config, None) == chosen

@@ -124,17 +124,29 @@ def test_no_call_ends_anything_whatever_it_raises(monkeypatch: pytest.MonkeyPatc
         assert session.read(4242)
 
 
-@pytest.mark.parametrize("answer", [None, "", b"\xff", -1, [], SimpleNamespace(), {}, [SimpleNamespace()], (None,)])
+NONSENSE: list[object] = [
+    None, "", b"\xff", -1, [], SimpleNamespace(), {}, [SimpleNamespace()], (None,), True, float("nan"), 1 << 80,
+    "\x1b[31mred\nline", ("a", "b"), SimpleNamespace(total=-1, free=float("nan"), used="x"),
+    SimpleNamespace(gpu=-5, memory=None), [SimpleNamespace(pid=4242, usedGpuMemory=-1)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", NONSENSE)
 @pytest.mark.parametrize("call", [name for name in vars(fake_nvml()) if name.startswith("nvml")])
 def test_no_answer_ends_anything_whatever_it_is(monkeypatch: pytest.MonkeyPatch, call: str, answer: object) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(**{call: lambda *_arguments: answer}))
     found = read_nvidia()
     assert found.gpus or found.reason
+    for gpu in found.gpus:
+        assert gpu.name.isprintable()
+        assert all(isinstance(one, int) and one >= 0 for one in (gpu.total_bytes, gpu.free_bytes) if one is not None)
     with suppress(NvmlError):
         session = NvmlSession()
         session.pids()
         session.close()
-        assert session.read(4242)
+        for use in session.read(4242):
+            assert use.busy_percent is None or 0 <= use.busy_percent <= 100
+            assert all(held is None or held >= 0 for held in (use.used_bytes, use.own_bytes))
 
 
 @pytest.mark.parametrize("call", [name for name in vars(fake_nvml()) if name.startswith("nvml")])

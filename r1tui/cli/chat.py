@@ -32,6 +32,7 @@ from r1tui.planning.history import remember_answer
 from r1tui.remedies import Run
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.server.sampling import for_question
 from r1tui.supervisor import client as supervisor
 from r1tui.supervisor.key import address_of
 from r1tui.supervisor.protocol import is_asked_by_others, new_conversation_id
@@ -106,7 +107,9 @@ async def _chat(context: Context, prompt: str, wanted: _Wanted, output: "_ShowTe
         conversation_id = new_conversation_id()
         async with ServerClient(endpoint, key, ours=wanted.endpoint is None, model=wanted.model_name) as client:
             await client.need_model()
-            request = ChatRequest([Message("user", harmless)], context.config.sampling)
+            variant = None if wanted.endpoint is not None else supervisor.status(context.paths).variant
+            sampling = for_question(context.config.sampling, context.config, variant)
+            request = ChatRequest([Message("user", harmless)], sampling)
             if kept:
                 await _tell_supervisor(context, conversation_id, running=True)
             whole = False

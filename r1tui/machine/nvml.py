@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from r1tui.errors import R1tuiError
+from r1tui.machine.sound import text_line, version_pair, whole_number
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,7 @@ class Binding:
 
     def number(self, name: str, *arguments: Any) -> int | None:
         """The call's answer where it is a number."""
-        value = self.ask(name, *arguments)
-        return value if isinstance(value, int) else None
+        return whole_number(self.ask(name, *arguments))
 
     def constant(self, name: str) -> Any:
         """A constant of the binding; None when it has none of that name."""
@@ -148,21 +148,25 @@ class Binding:
         """The card's memory; `used` is without what the driver keeps for itself, where the driver tells that."""
         version = self.constant("nvmlMemory_v2")
         found = None if version is None else self.ask("nvmlDeviceGetMemoryInfo", handle, version)
-        return self.call("nvmlDeviceGetMemoryInfo", handle) if found is None else found
+        found = self.call("nvmlDeviceGetMemoryInfo", handle) if found is None else found
+        said = [getattr(found, name) for name in ("total", "free", "used") if hasattr(found, name)]
+        if None in map(whole_number, said):
+            raise BrokenBindingError("NVML failed (its memory is no number)")
+        return found
 
     def name(self, handle: Any) -> str:
         """The card's name, or one for all of them."""
-        return _text(self.ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU"
+        return text_line(self.ask("nvmlDeviceGetName", handle)) or "NVIDIA GPU"
 
     def process_name(self, pid: int) -> str:
         """The name of the program's file; empty where the driver does not say."""
         given = self.ask("nvmlSystemGetProcessName", pid)
-        return _text(given).rpartition("/")[2] if isinstance(given, str | bytes) else ""
+        return text_line(given).rpartition("/")[2] if isinstance(given, str | bytes) else ""
 
     def pci_bus_id(self, handle: Any) -> str:
         """PCI address such as `0000:65:00.0`; empty if the driver does not report it."""
-        given = _text(getattr(self.ask("nvmlDeviceGetPciInfo", handle), "busId", ""))
-        domain, colon, rest = given.strip("\0").lower().partition(":")
+        given = text_line(getattr(self.ask("nvmlDeviceGetPciInfo", handle), "busId", ""))
+        domain, colon, rest = given.lower().partition(":")
         return f"{domain[-4:]:0>4}:{rest}" if colon else ""
 
     def close(self) -> None:
@@ -230,7 +234,7 @@ class NvmlSession:
             name,
             memory.used if memory else None,
             _usable(memory),
-            None if rates is None else rates.gpu,
+            whole_number(getattr(rates, "gpu", None), 100),
             self._temperature_c(handle),
             None if milliwatts is None else milliwatts / 1000,
             own_bytes=_held_bytes(computing, pid),
@@ -253,7 +257,7 @@ class NvmlSession:
         for process in running if isinstance(running, list | tuple) else ():
             pid, held = getattr(process, "pid", None), getattr(process, "usedGpuMemory", None)
             if isinstance(pid, int):
-                found.append((pid, held if isinstance(held, int) else None))
+                found.append((pid, whole_number(held)))
         return found
 
     def _temperature_c(self, handle: Any) -> int | None:
@@ -309,9 +313,9 @@ def _look() -> Nvidia:
 
 def _count(nvml: Binding) -> int:
     count = nvml.call("nvmlDeviceGetCount")
-    if not isinstance(count, int) or count < 1:
+    if not whole_number(count, 256):
         raise NvmlError("the driver shows no GPU")
-    return count
+    return int(count)
 
 
 def _read(nvml: Binding) -> Nvidia:
@@ -328,7 +332,7 @@ def _read(nvml: Binding) -> Nvidia:
         reason = error.cause
     return Nvidia(
         tuple(gpus),
-        _text(nvml.ask("nvmlSystemGetDriverVersion")) or None,
+        text_line(nvml.ask("nvmlSystemGetDriverVersion")) or None,
         (cuda // 1000, cuda % 1000 // 10) if cuda else None,  # 13020 is 13.2, nvml.h
         reason,
         tuple(lost),
@@ -348,11 +352,11 @@ def _gpu(nvml: Binding, index: int) -> Gpu:
     return Gpu(
         index,
         nvml.name(handle),
-        _text(nvml.ask("nvmlDeviceGetUUID", handle)),
+        text_line(nvml.ask("nvmlDeviceGetUUID", handle)),
         _usable(memory),
         memory.free if memory else None,
         memory.used if memory else None,
-        (int(capability[0]), int(capability[1])) if capability else None,
+        version_pair(capability),
         *_peaks(nvml, handle),
         nvml.pci_bus_id(handle),
         unified,
@@ -393,7 +397,3 @@ def format_error(error: Exception) -> str:
 
 def _words(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from r1tui.catalog.variants import Variant
-from r1tui.config import SamplingSettings
+from r1tui.config import Config, SamplingSettings
 from r1tui.gguf.header import Header
 
 Source = Literal["config", "extra_args", "catalog", "file", "R1's makers", "llama.cpp"]
@@ -62,6 +62,14 @@ def sampling_for(config: SamplingSettings, variant: Variant | None, header: Head
         else:
             sources[key] = (LLAMA_CPP_VALUES.get(key), "llama.cpp")
     return Sampling(msgspec.structs.replace(SamplingSettings(), **passed), sources)
+
+
+def for_question(chosen: SamplingSettings, config: Config, variant: str | None) -> SamplingSettings:
+    """What a question says: the user's choice, and what only a question can say from the variant's own settings."""
+    row = config.variants[variant].sampling if variant in config.variants else None
+    said = {key: getattr(row, key, None) for key in ("max_tokens", "thinking_budget", "thinking")}
+    wanted = {key: value for key, value in said.items() if value is not None and getattr(chosen, key) is None}
+    return msgspec.structs.replace(chosen, **wanted)
 
 
 def file_values(header: Header | None) -> dict[str, float]:

@@ -17,7 +17,7 @@ from r1tui.messages import Status
 from r1tui.server.client import model_title
 from r1tui.server.command import SAMPLING_FLAGS, parse_options
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.sampling import Sampling, sampling_for
+from r1tui.server.sampling import Sampling, for_question, sampling_for
 from r1tui.server.wire import Props
 from r1tui.system.paths import Paths
 from r1tui.tui.messages import ModelsOffered
@@ -117,7 +117,8 @@ class Session:
 
     async def sampling(self) -> SamplingSettings:
         """Sampling of the next answer, as set by the user; null leaves it to the server."""
-        return await asyncio.to_thread(self.choices.of, self.model)
+        chosen = await asyncio.to_thread(self.choices.of, self.model)
+        return chosen if self.attached else for_question(chosen, self._config, self._monitor.status.variant)
 
     async def effective_sampling(self) -> Sampling:
         """The values that apply where the user has chosen none, with their sources.
