@@ -79,7 +79,9 @@ STATUS = Status(
 SAMPLE = Sample(
     time_s=1000.0, cpu_percent=61.0, memory_total_bytes=256 * GIB, memory_available_bytes=228 * GIB,
     page_cache_bytes=131 * GIB, server=ServerUse(4242, 65 * GIB, 2 * GIB, 63 * GIB, 58.0, 812 * MIB),
-    gpus=(GpuUse(0, "NVIDIA H100 80GB HBM3", 74 * GIB, 80 * GIB, 37, 61, 310.0, own_bytes=72 * GIB),), gpus_age_s=0.2,
+    gpus=(GpuUse(0, "NVIDIA H100 80GB HBM3", 74 * GIB, 80 * GIB, 37, 61, 310.0, own_bytes=72 * GIB, clock_mhz=1755,
+                  memory_clock_mhz=2619, pcie_link=(5, 16)),),
+    gpus_age_s=0.2, cores_percent=(92.0, 88.0, 12.0, 61.0, 55.0, 4.0, 71.0, 98.0) * 4,
 )  # fmt: skip
 LAUNCH: tuple[StageEvent, ...] = (
     StageStarted("engine", "llama.cpp"),

@@ -69,17 +69,19 @@ def test_a_gpu_at_work(nvml: Callable[..., None], sampling: Callable[..., Sample
     gpu = sample.gpus[0]
     assert (gpu.name, gpu.used_bytes, gpu.total_bytes) == ("NVIDIA H100 80GB HBM3", 20 * GIB, 80 * GIB)
     assert (gpu.busy_percent, gpu.temperature_c, gpu.power_w) == (87, 63, 412.5)
+    assert (gpu.clock_mhz, gpu.memory_clock_mhz, gpu.fan_percent, gpu.pcie_link) == (1755, 2619, None, (5, 16))
     assert sample.gpus_reason is None
     assert sample.gpus_age_s is not None
 
 
 def test_what_a_card_does_not_tell_is_none(nvml: Callable[..., None], sampling: Callable[..., Samples]) -> None:
-    names = ("MemoryInfo", "UtilizationRates", "TemperatureV", "PowerUsage")
+    names = ("MemoryInfo", "UtilizationRates", "TemperatureV", "PowerUsage", "ClockInfo", "CurrPcieLinkWidth")
     nvml(**{f"nvmlDeviceGet{name}": unsupported for name in names})
     sample = sampling().until(lambda sample: sample.gpus)
     assert sample.gpus is not None
     gpu = sample.gpus[0]
     assert [gpu.used_bytes, gpu.busy_percent, gpu.temperature_c, gpu.power_w, gpu.problem] == [None] * 5
+    assert (gpu.clock_mhz, gpu.memory_clock_mhz, gpu.pcie_link) == (None, None, None)
 
 
 def test_an_older_driver_tells_the_temperature_its_way(
@@ -202,6 +204,13 @@ def test_memory_and_cpu_are_those_of_this_machine(sampling: Callable[..., Sample
     assert 0 <= sample.cpu_percent <= 100
 
 
+def test_each_cpu_that_can_be_used_has_its_share(sampling: Callable[..., Samples], child: object) -> None:
+    sample = sampling().until(lambda sample: max(sample.cores_percent, default=0.0) > 0)
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    assert len(sample.cores_percent) == len(cpus)
+    assert all(0 <= percent <= 100 for percent in sample.cores_percent)
+
+
 def test_a_limit_on_memory_is_all_there_is(sampling: Callable[..., Samples]) -> None:
     limits = Limits(memory_total_bytes=GIB, memory_available_bytes=lambda: GIB // 4)
     sample = sampling(limits=limits).until(bool)
@@ -228,6 +237,7 @@ def test_under_a_quota_the_container_s_own_time_counts(
     replacement.write_text(spent.format(900))
     replacement.replace(file)
     assert samples.until(lambda sample: sample.cpu_percent).cpu_percent == 100
+    assert samples.until(bool).cores_percent == ()
 
 
 @pytest.fixture

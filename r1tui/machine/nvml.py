@@ -90,6 +90,13 @@ class GpuUse:
     own_bytes: int | None = None
     """What the process that was asked about holds; None as well where the driver shows no processes (containers)."""
     pci_bus_id: str = ""
+    clock_mhz: int | None = None
+    """Of its processors, as they run now."""
+    memory_clock_mhz: int | None = None
+    fan_percent: int | None = None
+    """None as well where it has no fan of its own."""
+    pcie_link: tuple[int, int] | None = None
+    """Generation and lanes, as they are now: an idle card saves power with fewer."""
     processes: tuple[GpuProcess, ...] = ()
     """Those that compute or draw there; in a container the driver may show none."""
 
@@ -239,11 +246,21 @@ class NvmlSession:
             None if milliwatts is None else milliwatts / 1000,
             own_bytes=_held_bytes(computing, pid),
             pci_bus_id=self._addresses[index],
+            clock_mhz=nvml.number("nvmlDeviceGetClockInfo", handle, nvml.constant("NVML_CLOCK_SM")),
+            memory_clock_mhz=nvml.number("nvmlDeviceGetClockInfo", handle, nvml.constant("NVML_CLOCK_MEM")),
+            fan_percent=nvml.number("nvmlDeviceGetFanSpeed", handle),
+            pcie_link=self._pcie_link(handle),
             processes=tuple(
                 GpuProcess(one, self._name(one), held)
                 for one, held in {**dict(self._processes(handle, "Graphics")), **dict(computing)}.items()
             ),
         )
+
+    def _pcie_link(self, handle: Any) -> tuple[int, int] | None:
+        """Not its traffic, which the driver counts for 20 ms before it answers."""
+        generation = self._nvml.number("nvmlDeviceGetCurrPcieLinkGeneration", handle)
+        lanes = self._nvml.number("nvmlDeviceGetCurrPcieLinkWidth", handle)
+        return (generation, lanes) if generation and lanes else None
 
     def _name(self, pid: int) -> str:
         if pid not in self._names:

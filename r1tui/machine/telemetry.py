@@ -13,6 +13,8 @@ from r1tui.system.lazy import psutil
 
 NVML_RETRY_S = 30.0
 STOP_S = 0.5
+NOT_BUSY = ("idle", "iowait", "guest", "guest_nice")
+"""Of a CPU's times; those of guests are in its user's already."""
 NOT_YET = "NVML has not answered yet"
 ROOT = Path("/")
 
@@ -52,6 +54,8 @@ class Sample:
     """Seconds since NVML's last answer; None if it never answered."""
     disk_bytes_per_s: float | None = None
     """Disk reads of the whole machine."""
+    cores_percent: tuple[float, ...] = ()
+    """Of each CPU that can be used, by everybody; empty in the first sample, and where a quota gives fewer."""
 
     @property
     def awaits_gpus(self) -> bool:
@@ -193,14 +197,16 @@ class HostReader:
         self._root = root
         self._affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         self._cpus = limits.cpus or len(self._affinity or ()) or os.cpu_count() or 1
+        self._cores: list[Rate] = []
         self._cpu, self._disk, self._server_cpu, self._server_disk = Rate(), Rate(), Rate(), Rate()
 
     def read(self, gpus: tuple[GpuUse, ...] | None, gpus_reason: str | None, gpus_age_s: float | None) -> Sample:
         now = monotonic()
         total, available, cache = self._memory()
-        busy_s = self._quota_busy_s()
+        busy_s, cores_s = self._quota_busy_s(), []
         if busy_s is None:
-            busy_s = self._affinity_busy_s()
+            cores_s = self._read_cores()
+            busy_s = sum(cores_s)
         return Sample(
             now,
             self._percent(self._cpu.look(now, busy_s)),
@@ -212,6 +218,7 @@ class HostReader:
             gpus_reason,
             gpus_age_s,
             self._disk.look(now, self._disk_bytes()),
+            cores_percent=tuple(min(100.0, 100.0 * rate) for rate in self._core_rates(now, cores_s)),
         )
 
     def _memory(self) -> tuple[int, int, int]:
@@ -230,14 +237,19 @@ class HostReader:
             return None if counters is None else counters.read_bytes
         return None
 
-    def _affinity_busy_s(self) -> float:
-        """CPU seconds spent, by everybody, on the CPUs that this process may use."""
+    def _read_cores(self) -> list[float]:
+        """CPU seconds spent, by everybody, on each of the CPUs that this process may use."""
         times = psutil.cpu_times(percpu=True)
         if self._affinity and self._affinity[-1] < len(times):
             times = [times[cpu] for cpu in self._affinity]
-        idle = sum(one.idle + getattr(one, "iowait", 0.0) for one in times)
-        guests = sum(getattr(one, "guest", 0.0) + getattr(one, "guest_nice", 0.0) for one in times)  # in user already
-        return float(sum(map(sum, times)) - idle - guests)
+        return [sum(one) - sum(getattr(one, name, 0.0) for name in NOT_BUSY) for one in times]
+
+    def _core_rates(self, now: float, cores_s: list[float]) -> list[float]:
+        """What of its time each of them was busy."""
+        if len(self._cores) != len(cores_s):
+            self._cores = [Rate() for _ in cores_s]
+        looks = zip(self._cores, cores_s, strict=True)
+        return [rate for core, busy_s in looks if (rate := core.look(now, busy_s)) is not None]
 
     def _quota_busy_s(self) -> float | None:
         """CPU seconds spent by this container, where a quota leaves fewer CPUs than there are; None without one."""

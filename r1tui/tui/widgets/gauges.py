@@ -19,6 +19,7 @@ BRAILLE = 0x2800
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Of a braille character by column and row, as Unicode numbers them."""
 HALVES = " ▀▄█"
+LEVELS, LEVELS_ANSI = "▁▂▃▄▅▆▇", "░▒▓█"  # the highest leaves a gap to the row above
 
 Share = tuple[float, str]
 """A part of a whole, from 0 to 1, and its style."""
@@ -94,6 +95,12 @@ def _curve(values: tuple[float, ...], width: int, height: int, top: float, is_an
     return [
         "".join((HALVES[bits] if is_ansi else chr(BRAILLE + bits)) if bits else " " for bits in row) for row in cells
     ]
+
+
+def levels(percents: Iterable[float], ink: Ink) -> str:
+    """A character for each percentage: the higher, the fuller."""
+    marks = LEVELS_ANSI if ink.ansi else LEVELS
+    return "".join(marks[min(int(percent * len(marks) / 100), len(marks) - 1)] for percent in percents)
 
 
 def digits(number: str) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from textual.content import Content
 
-from r1tui.tui.widgets.gauges import Ink, Share, bar, curve, elided, sides, stacked_bar
+from r1tui.tui.widgets.gauges import Ink, Share, bar, curve, elided, levels, sides, stacked_bar
 
 COLUMN, GAP = 36, 3
 """Columns of text that one column of rows has at least, and those between two."""
@@ -22,8 +22,8 @@ AXIS = 4
 """Columns of a curve's scale."""
 RANKS, SPACES = 9, 5
 """The highest rank, and that of empty rows."""
-TALL, TALLEST = 3, 24
-"""Rows of a curve: so many before what ranks behind empty rows is shown, and at most."""
+TALL, TALLEST, TALLEST_NAMED = 3, 24, 12
+"""Rows of a curve: so many before what ranks behind empty rows is shown, and at most; of one with a name at most."""
 
 Draw = Callable[[int, Ink], "list[Content]"]
 
@@ -50,10 +50,37 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class NamedCurve:
+    """Label, a figure's course, and the value: in one row, and in more where a column has rows to spare; a quiet one
+    unless there is a style."""
+
+    course: Curve
+    label: str
+    value: str
+
+    @property
+    def rank(self) -> int:
+        return self.course.rank
+
+    def draw(self, width: int, tall: int, ink: Ink) -> list[Content]:
+        """So many rows."""
+        course = self.course
+        lines = curve(course.values, width - LABEL - max(VALUE, len(self.value)) - 1, tall, course.top, ink)
+        named = [(self.label, self.value), *[("", "")] * (tall - 1)]
+        return [
+            _labelled(label, value, Content.styled(line, course.style or ink.quiet), width, ink)
+            for (label, value), line in zip(named, lines, strict=True)
+        ]
+
+
+Row = InstrumentRow | Curve | NamedCurve
+
+
+@dataclass(frozen=True)
 class Group:
     """Rows that belong together, and what of them is said on a single line."""
 
-    rows: Sequence[InstrumentRow | Curve] = ()
+    rows: Sequence[Row] = ()
     gist: Content | None = None
 
 
@@ -87,7 +114,8 @@ class Page:
             tall += 1
         rows: list[Content] = []
         for band in self.bands:
-            shown = [column.shown(rank, tall) for column in band]
+            most = max(column.height(rank, tall) for column in band)
+            shown = [column.shown(rank, tall, most) for column in band]
             if rows and rank >= SPACES and any(shown):
                 rows.append(Content(""))
             rows += shown[0] if len(shown) == 1 else _beside(shown, band[0].width)
@@ -104,20 +132,30 @@ class _Column:
     def __init__(self, width: int, ink: Ink) -> None:
         self.width = width
         self._ink = ink
-        self._rows: list[tuple[InstrumentRow | Curve, list[Content]]] = []
+        self._rows: list[tuple[Row, list[Content]]] = []
 
-    def add(self, rows: Sequence[InstrumentRow | Curve]) -> None:
-        spaced = [EMPTY, *rows] if self._rows else rows
-        self._rows += [(row, [] if isinstance(row, Curve) else row.draw(self.width, self._ink)) for row in spaced]
+    def add(self, rows: Sequence[Row]) -> None:
+        for row in [EMPTY, *rows] if self._rows else rows:
+            self._rows.append((row, row.draw(self.width, self._ink) if isinstance(row, InstrumentRow) else []))
 
     def height(self, rank: int, tall: int) -> int:
-        return sum(tall if isinstance(row, Curve) else len(lines) for row, lines in self._rows if row.rank <= rank)
+        return sum(_height(row, drawn, tall) for row, drawn in self._rows if row.rank <= rank)
 
-    def shown(self, rank: int, tall: int) -> list[Content]:
+    def shown(self, rank: int, tall: int, most: int) -> list[Content]:
+        """The rows of these ranks; what is left of at `most` so many text rows makes curves taller, else named ones."""
+        rows = [(row, drawn) for row, drawn in self._rows if row.rank <= rank]
+        n_curves, n_named = (sum(isinstance(row, kind) for row, _ in rows) for kind in (Curve, NamedCurve))
+        spare = (most - self.height(rank, tall)) // max(n_curves or n_named, 1)
+        taller, taller_named = (spare, 0) if n_curves else (0, min(spare, TALLEST_NAMED - 1))
         lines: list[Content] = []
-        for row, drawn in self._rows:
-            if row.rank <= rank:
-                lines += self._curve(row, tall) if isinstance(row, Curve) else drawn
+        for row, drawn in rows:
+            match row:
+                case Curve():
+                    lines += self._curve(row, tall + taller)
+                case NamedCurve():
+                    lines += row.draw(self.width, 1 + taller_named, self._ink)
+                case _:
+                    lines += drawn
         return lines
 
     def _curve(self, row: Curve, tall: int) -> list[Content]:
@@ -127,6 +165,10 @@ class _Column:
             Content.assemble((line, row.style), (f" {mark}", self._ink.muted))
             for line, mark in zip(lines, scale, strict=True)
         ]
+
+
+def _height(row: Row, drawn: list[Content], tall: int) -> int:
+    return tall if isinstance(row, Curve) else 1 if isinstance(row, NamedCurve) else len(drawn)
 
 
 def _beside(columns: Sequence[list[Content]], width: int) -> list[Content]:
@@ -200,16 +242,6 @@ def bar_row(rank: int, label: str, value: str, share: float | None, style: str =
     return InstrumentRow(rank, draw)
 
 
-def curve_row(course: Curve, label: str, value: str) -> InstrumentRow:
-    """Label, a figure's course in one row, and the value; a quiet one unless there is a style."""
-
-    def draw(width: int, ink: Ink) -> list[Content]:
-        (line,) = curve(course.values, width - LABEL - max(VALUE, len(value)) - 1, 1, course.top, ink)
-        return [_labelled(label, value, Content.styled(line, course.style or ink.quiet), width, ink)]
-
-    return InstrumentRow(course.rank, draw)
-
-
 def stack_row(rank: int, ours: Share, others: Share, label: str = "", value: str = "") -> InstrumentRow:
     """A bar of two shares over the whole width, between label and value where there are some."""
 
@@ -218,6 +250,23 @@ def stack_row(rank: int, ours: Share, others: Share, label: str = "", value: str
             return [stacked_bar(ours, others, width, ink)]
         gauge = stacked_bar(ours, others, max(width - LABEL - VALUE - 1, 0), ink, "▄")
         return [_labelled(label, value, gauge, width, ink)]
+
+    return InstrumentRow(rank, draw)
+
+
+def levels_row(rank: int, label: str, percents: Sequence[float]) -> InstrumentRow:
+    """Label, a column for each percentage, in as many rows as they take; with room the highest."""
+
+    def draw(width: int, ink: Ink) -> list[Content]:
+        columns, shown = max(width - LABEL, 1), levels(percents, ink)
+        value = f"busiest {max(percents):.0f} %" if len(shown) < columns - VALUE else ""
+        lines = [Content.styled(shown[at : at + columns], ink.quiet) for at in range(0, len(shown), columns)]
+        return [
+            _labelled("" if n else label, value, line, width, ink)
+            if value
+            else Content.assemble((("" if n else label).ljust(LABEL), ink.muted), line)
+            for n, line in enumerate(lines)
+        ]
 
     return InstrumentRow(rank, draw)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 
 from r1tui.text import duration, rough, size
+from r1tui.tui.widgets.card_rows import OURS, card, vram, work
 from r1tui.tui.widgets.figures import SPAN, Figures
-from r1tui.tui.widgets.gauges import Ink, curve, digits, one_line, stacked_bar
+from r1tui.tui.widgets.gauges import Ink, curve, digits, one_line
 from r1tui.tui.widgets.instrument_layout import (
     AXIS,
     COLUMN,
@@ -17,14 +17,15 @@ from r1tui.tui.widgets.instrument_layout import (
     Curve,
     Group,
     InstrumentRow,
+    NamedCurve,
     Page,
+    Row,
     bar_row,
     columns_of,
-    curve_row,
     facts_row,
     gists,
+    levels_row,
     named_row,
-    stack_row,
     text_row,
     words_row,
 )
@@ -43,16 +44,13 @@ from r1tui.tui.widgets.quantities import (
 from r1tui.tui.widgets.server_state import state
 
 if TYPE_CHECKING:
-    from r1tui.machine.nvml import GpuUse
     from r1tui.messages import PlanSummary, Status
 
-OURS, OTHERS, SPEED = "$primary", "$secondary", "$accent"
-OVER_PLAN_BYTES = 1 << 29
-"""What a GPU may hold beyond the plan before it is marked: CUDA's own context, and some luck."""
+SPEED = "$accent"
 LITTLE_BYTES_PER_S = 16 << 20
 """What is read now and then anyway, and is not to look like much."""
-ROOMY = 45
-"""Rows of a screen where the machine stands beside the speed's curve."""
+TALL_ENOUGH, ROOMY = 36, 45
+"""Rows of a screen where the machine stands beside the speed's curve, and where all does if there is one card."""
 ANY_HEIGHT = 1 << 16
 FEW = 2
 """Processes that are named beside the chat."""
@@ -61,7 +59,7 @@ FEW = 2
 def line(figures: Figures, width: int, ink: Ink) -> Content:
     """All on one line; what matters least goes first where it is too long."""
     return gists(
-        [_server(figures, ink), _vram(figures, ink), _speed(figures, ink), _answer(figures), *_machine(figures)], width
+        [_server(figures, ink), vram(figures, ink), _speed(figures, ink), _answer(figures), *_machine(figures)], width
     )
 
 
@@ -71,14 +69,15 @@ def page(figures: Figures, width: int, height: int, ink: Ink) -> list[Content]:
     columns = columns_of(width)
     speed, answer = _speed(figures, ink), _answer(figures)
     cards = figures.sample.gpus or () if figures.sample else ()
-    rest = [_machine(figures)[0], _process(figures, ink), _processes(figures, ink, None if columns > 1 else FEW)]
+    machine, held = _machine(figures, is_wide=columns > 1)[0], _processes(figures, ink, None if columns > 1 else FEW)
+    rest = [machine, _process(figures, ink), held]
     if width > COLUMN:
         rest.append(_facts(figures, ink))
     drawn.add(_server(figures, ink))
-    drawn.add(_vram(figures, ink, is_wide=columns > 1))
+    drawn.add(vram(figures, ink, is_wide=columns > 1))
     if columns == 1:
         uses = [
-            curve_row(Curve(2, figures.courses[f"gpu {gpu.index}"].means, 100, OURS), f"GPU {gpu.index}", _work(gpu))
+            NamedCurve(Curve(2, figures.courses[f"gpu {gpu.index}"].means, 100, OURS), f"GPU {gpu.index}", work(gpu))
             for gpu in cards
             if not gpu.problem
         ]
@@ -86,11 +85,11 @@ def page(figures: Figures, width: int, height: int, ink: Ink) -> list[Content]:
             drawn.add(group)
         return drawn.fitted(height)
     number, course, axis = speed.rows
-    groups = [_card(figures, gpu, ink, is_only=len(cards) == 1) for gpu in cards]
+    groups = [card(figures, gpu, ink, is_only=len(cards) == 1) for gpu in cards]
     left, curves = [Group([number, *answer.rows])], [Group([course])]
-    if height >= ROOMY:
+    if height >= TALL_ENOUGH:
         left.append(rest.pop(0))
-        if len(cards) <= 1:  # the curves below each other, on one axis
+        if height >= ROOMY and len(cards) <= 1:  # the curves below each other, on one axis
             left, curves, groups, rest = [*left, *rest], [*curves, *groups], [], []
     drawn.add(_joined(*left), Group([*_joined(*curves).rows, axis]))
     if len(cards) == 1:
@@ -119,112 +118,6 @@ def _server(figures: Figures, ink: Ink) -> Group:
     if figures.plan:
         rows.append(words_row(3, one_line(figures.plan.placement)))
     return Group(rows, shown)
-
-
-def _vram(figures: Figures, ink: Ink, *, is_wide: bool = False) -> Group:
-    """All cards' memory: ours, others', free; and each card's where there are several without columns of their own."""
-    sample = figures.sample
-    if sample is None:
-        return Group()
-    if sample.awaits_gpus:
-        return Group([text_row(0, Content.assemble(("VRAM", ink.strong), ("  asking the driver…", ink.muted)))])
-    if sample.gpus is None:  # a GPU that was there and is not any more is news, that there is none is not
-        lost = sample.gpus_age_s is not None
-        said = Content.styled(one_line(sample.gpus_reason or ""), "$warning") if lost else Content("no GPU")
-        return Group([text_row(0, said)], said if not lost else Content.styled("GPU lost", "$warning"))
-    cards = [gpu for gpu in sample.gpus if not gpu.problem]
-    problems = [
-        text_row(0, Content.assemble(f"GPU {gpu.index}", (f"  {one_line(gpu.problem)}", "$error")))
-        for gpu in sample.gpus
-        if gpu.problem
-    ]
-    used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
-    names = {_short(gpu) for gpu in cards}
-    name = ", ".join(sorted(names)) if len(cards) == 1 else f"{len(cards)} × {names.pop()}" if len(names) == 1 else ""
-    head = Content.assemble(("VRAM", ink.strong), (f"  {name}" if name else f"  {len(cards)} GPUs", ink.muted))
-    rows = [
-        text_row(0, head, Content.styled(of_total(used, total), ink.strong)),
-        *_stack(cards),
-        *_shares(figures, cards),
-    ]
-    if len(cards) > 1 and not is_wide:
-        for gpu in cards:
-            label, amount = f"GPU {gpu.index}", of_total(gpu.used_bytes, gpu.total_bytes)
-            rows += _stack([gpu], 1, label, amount) or [bar_row(1, label, amount, None)]
-    gauge = Content("")
-    if used is not None and total:
-        gauge = stacked_bar(*_parts(cards, used, total), 6, ink) + " "
-    return Group(rows + problems, Content.assemble("VRAM ", gauge, whole_gib(used, total)))
-
-
-def _sum(values: Sequence[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-def _short(gpu: GpuUse) -> str:
-    return one_line(gpu.name).removeprefix("NVIDIA ").removeprefix("GeForce ")
-
-
-def _parts(cards: Sequence[GpuUse], used: int, total: int) -> tuple[tuple[float, str], tuple[float, str]]:
-    """Shares of ours and of others; all is ours where the driver does not tell whose it is."""
-    own = _sum([gpu.own_bytes for gpu in cards])
-    ours = used if own is None else min(own, used)
-    return (ours / total, OURS), ((used - ours) / total, OTHERS)
-
-
-def _stack(cards: Sequence[GpuUse], rank: int = 0, label: str = "", value: str = "") -> list[InstrumentRow]:
-    used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
-    return [stack_row(rank, *_parts(cards, used, total), label, value)] if used is not None and total else []
-
-
-def _shares(figures: Figures, cards: Sequence[GpuUse], rank: int = 2) -> list[InstrumentRow]:
-    """Who holds what of the cards' memory, and what the plan had meant."""
-    planned, own = _sum([figures.planned_bytes(gpu) for gpu in cards]), _sum([gpu.own_bytes for gpu in cards])
-    used, total = _sum([gpu.used_bytes for gpu in cards]), _sum([gpu.total_bytes for gpu in cards])
-    left = None if used is None or total is None else total - used
-    if own is None or used is None:
-        plan = "" if planned is None else f"plan {size(planned)}"
-        said = [plan, "" if left is None else f"{beside(plan, left)} free"]
-        return [facts_row(rank, ("", ", ".join(filter(None, said)), ""))] if any(said) else []
-    over = planned is not None and own > planned + OVER_PLAN_BYTES * len(cards)
-    ours, others = size(own), size(max(used - own, 0))
-    ours += "" if planned is None else f", plan {beside(ours, planned)}"
-    others += "" if left is None else f", {beside(others, left)} free"
-    return [
-        facts_row(
-            rank,
-            (Content.assemble(("█", OURS), " ours"), ours, "$warning" if over else ""),
-            (Content.assemble(("▒", OTHERS), " others"), others, ""),
-        )
-    ]
-
-
-def _card(figures: Figures, gpu: GpuUse, ink: Ink, *, is_only: bool) -> Group:
-    """One of the columns of cards."""
-    name = Content.assemble((f"GPU {gpu.index}", ink.strong), (f"  {_short(gpu)}", ink.muted))
-    if gpu.problem:
-        return Group([text_row(0, name), text_row(0, Content.styled(one_line(gpu.problem), "$error"))])
-    use = figures.courses[f"gpu {gpu.index}"].means
-    memory = [*_stack([gpu], 1), *_shares(figures, [gpu], 6)]
-    amount = Content("") if is_only else Content(of_total(gpu.used_bytes, gpu.total_bytes))
-    return Group(
-        [
-            text_row(0, name, amount),
-            *([] if is_only else memory),
-            text_row(2, Content.styled("use", ink.muted), Content(_work(gpu))),
-            Curve(4, use, 100, OURS),
-        ]
-    )
-
-
-def _work(gpu: GpuUse) -> str:
-    parts = [
-        percent(gpu.busy_percent),
-        "" if gpu.power_w is None else f"{gpu.power_w:3.0f} W",
-        "" if gpu.temperature_c is None else f"{gpu.temperature_c} °C",
-    ]
-    return " ".join(part for part in parts if part)
 
 
 def _speed(figures: Figures, ink: Ink) -> Group:
@@ -281,17 +174,20 @@ def _answer(figures: Figures) -> Group:
     return Group(rows, Content.styled(gist, alarm(share, "")))
 
 
-def _machine(figures: Figures) -> list[Group]:
+def _machine(figures: Figures, *, is_wide: bool = False) -> list[Group]:
+    """CPU, memory and disk; on a whole screen each core too."""
     sample, courses = figures.sample, figures.courses
     if sample is None:
         return [Group()]
     used, total = sample.memory_used_bytes, sample.memory_total_bytes
     share = share_of(used, total)
-    rows = [
-        curve_row(Curve(3, courses["cpu"].means, 100), "CPU", percent(sample.cpu_percent)),
+    rows: list[Row] = [
+        NamedCurve(Curve(3, courses["cpu"].means, 100), "CPU", percent(sample.cpu_percent)),
         bar_row(3, "memory", of_total(used, total), share, alarm(share, "")),
         bar_row(7, "page cache", size(sample.page_cache_bytes), None),
     ]
+    if is_wide and sample.cores_percent:
+        rows.append(levels_row(7, "cores", sample.cores_percent))
     if sample.server is None or sample.server.read_bytes_per_s is None:
         rows += _disk(figures)
     gist = Content.styled(f"memory {whole_gib(used, total)}", alarm(share, ""))
@@ -306,7 +202,7 @@ def _process(figures: Figures, ink: Ink) -> Group:
         return Group()
     mapped, own = server.mapped_bytes, server.anonymous_bytes
     whole = size(server.rss_bytes)
-    rows = [text_row(4, Content.styled("llama-server", ink.muted), Content(whole))]
+    rows: list[Row] = [text_row(4, Content.styled("llama-server", ink.muted), Content(whole))]
     if own is not None and mapped is not None:
         said = f"{beside(whole, mapped)} mapped, {beside(whole, own)} private"
         rows.append(text_row(6, Content(""), Content.styled(said, ink.muted)))
@@ -315,17 +211,17 @@ def _process(figures: Figures, ink: Ink) -> Group:
         rows.append(bar_row(4, "weights", of_total(here, weights), here / weights))
         part = "of those on the CPU in RAM" if sample.gpus else "of them in RAM"
         rows.append(text_row(6, Content(""), Content.styled(part, ink.muted)))
-    rows.append(curve_row(Curve(4, figures.courses["server cpu"].means, 100), "its CPU", percent(server.cpu_percent)))
+    rows.append(NamedCurve(Curve(4, figures.courses["server cpu"].means, 100), "its CPU", percent(server.cpu_percent)))
     return Group(rows + (_disk(figures) if server.read_bytes_per_s is not None else []))
 
 
-def _disk(figures: Figures) -> list[InstrumentRow]:
+def _disk(figures: Figures) -> list[Row]:
     """The rate of reading."""
     rate = figures.disk_bytes_per_s
     if rate is None:
         return []
     values = figures.courses["disk"].means
-    return [curve_row(Curve(4, values, max([LITTLE_BYTES_PER_S, *values])), "disk", per_second(rate))]
+    return [NamedCurve(Curve(4, values, max([LITTLE_BYTES_PER_S, *values])), "disk", per_second(rate))]
 
 
 def _processes(figures: Figures, ink: Ink, most: int | None) -> Group:
@@ -360,7 +256,7 @@ def processes(figures: Figures, width: int, ink: Ink) -> list[Content]:
     if not any(gpu.processes for gpu in sample.gpus):
         return [Content("The driver lists no GPU processes.")]
     drawn = Page(width, ink)
-    for group in (_vram(figures, ink, is_wide=len(sample.gpus) == 1), _processes(figures, ink, None)):
+    for group in (vram(figures, ink, is_wide=len(sample.gpus) == 1), _processes(figures, ink, None)):
         drawn.add(group)
     return drawn.fitted(ANY_HEIGHT)
 
