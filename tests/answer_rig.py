@@ -74,7 +74,10 @@ class View:
     def __init__(self) -> None:
         self.conversation = Conversation("c")
         self.running_model: str | None = "tiny"
-        self.is_launching = False
+        self.coming_model: str | None = None
+        self.chosen_model: str | None = None
+        self.waits: list[Exchange | None] = []
+        """The questions that were shown as waiting, one after the other."""
         self.said: list[str] = []
         self.posted: list[Message] = []
         self.given_back: list[Question] = []
@@ -128,6 +131,9 @@ class View:
 
     def begin_new(self) -> None:
         self.conversation = Conversation("new")
+
+    def show_waiting(self, exchange: Exchange | None) -> None:
+        self.waits.append(exchange)
 
     def note_asked(self, typed: Typed | None) -> None:
         self.asked.append(typed)

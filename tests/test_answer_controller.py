@@ -11,9 +11,11 @@ import pytest
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
+from r1tui.events import Finished, LogLine, Progress, StageStarted
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.controllers.answers import AnswerController
+from r1tui.tui.controllers.view import Question
 from r1tui.tui.messages import AnswerEnded
 from r1tui.tui.services.chat_client import ChatClient
 from r1tui.tui.services.saver import Saver
@@ -81,15 +83,83 @@ async def test_nothing_is_asked_without_a_model_or_where_another_r1tui_has_the_c
     async with chat(paths) as one:
         one.view.running_model = None
         one.ask()
-        one.view.is_launching = True  # then no key starts one
-        one.ask()
         monkeypatch.setattr(one.saver, "elsewhere", lambda _: 42)
         one.ask()
-    assert [question.typed for question in one.view.given_back] == [HELLO, HELLO, HELLO]
+    assert [question.typed for question in one.view.given_back] == [HELLO, HELLO]
     assert "No model is ready yet." in one.view.said[0]
-    assert one.view.said[1] == "The model is not ready yet. Your question is still here."
-    assert "open in another r1tui (PID 42)" in one.view.said[2]
+    assert "open in another r1tui (PID 42)" in one.view.said[1]
     assert one.view.conversation.every == []
+
+
+async def test_a_question_waits_for_its_model_and_is_asked_when_that_is_ready(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths
+) -> None:
+    async with served(llama_server, tiny_r1(answer=ANSWER), paths), chat(paths) as one:
+        view, answers = one.view, one.answers
+        view.running_model, view.coming_model = None, "tiny"
+        answers.submit("Hello.\n\nnotes.md:\n```\nA line.\n```", Typed("Hello. @notes.md"), None)
+        assert (answers.can_stop, answers.may_change(), view.asked, view.conversation.every) == (True, False, [], [])
+        [waiting] = view.waits
+        assert waiting is not None
+        assert waiting.answer.waits_for == "tiny is not ready yet"
+        for event in (
+            StageStarted("server", ""),
+            Progress("server", 43, 100, "bytes"),
+            Progress("model", 1, 9, "bytes"),
+        ):
+            answers.take_stage(event)
+        assert waiting.answer.waits_for == "tiny is loading, 43 %"
+        answers.take_stage(LogLine("server", "restarting"))
+        assert waiting.answer.waits_for == "tiny is not ready yet"
+        answers.send_waiting(came_up=True)  # another launch goes on
+        assert answers.can_stop
+        view.running_model, view.coming_model = "tiny", None
+        answers.send_waiting(came_up=True)
+        await one.ended()
+        assert [exchange.question for exchange in view.conversation.exchanges] == [waiting.question]
+        assert (view.asked, view.given_back) == ([Typed("Hello. @notes.md")], [])
+        assert view.conversation.exchanges[0].answer.content.text == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("running", "chosen", "came_up", "said"),
+    [
+        (None, "tiny", False, []),
+        ("before", "tiny", False, []),
+        ("another's", "tiny", True, ["Not asked: another's is running, not tiny."]),
+    ],
+    ids=["none", "the one before", "another"],
+)
+async def test_a_question_whose_model_did_not_come_up_is_in_the_prompt_again(
+    paths: Paths, running: str | None, chosen: str, came_up: bool, said: list[str]
+) -> None:
+    async with chat(paths) as one:
+        edited = one.view.conversation.ask("Hi.")
+        edited.answer.apply(Finished("stop", None, 0, 0, None, None, None))
+        one.view.coming_model = "tiny"
+        one.answers.submit("Hello.", HELLO, edited)
+        one.view.running_model, one.view.coming_model, one.view.chosen_model = running, None, chosen
+        one.answers.send_waiting(came_up=came_up)
+        assert one.view.given_back == [Question("Hello.", HELLO, edited)]
+        assert (one.view.said, one.view.waits[-1], one.answers.can_stop) == (said, None, False)
+        assert (one.view.asked, one.view.conversation.every) == ([], [edited])
+
+
+async def test_a_question_is_asked_of_the_model_that_the_user_chose_while_it_waited(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths
+) -> None:
+    async with served(llama_server, tiny_r1(answer=ANSWER), paths), chat(paths) as one:
+        one.view.coming_model = "large"
+        one.ask()
+        one.ask(Typed("And?"))
+        assert one.view.given_back == [Question("And?", Typed("And?"))]
+        assert one.view.said == [
+            "A question is waiting already; <chat.stop> takes it back. Your question is still here."
+        ]
+        one.view.running_model, one.view.coming_model, one.view.chosen_model = "tiny", None, "tiny"
+        one.answers.send_waiting(came_up=True)
+        await one.ended()
+        assert [exchange.question for exchange in one.view.conversation.every] == ["Hello."]
 
 
 async def test_an_answer_is_stopped_gone_on_with_and_asked_for_anew(

@@ -160,7 +160,7 @@ def cancel(app: StillApp) -> None:
 
 
 def follow(app: StillApp) -> None:
-    app.chat.models._bring_up(app.services.session.launcher.follow(STATUS))
+    app.chat.models._bring_up(app.services.session.launcher.follow(STATUS), "demo")
 
 
 def end_thinking(app: StillApp) -> None:

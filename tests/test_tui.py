@@ -167,7 +167,7 @@ async def test_a_model_that_cannot_be_loaded_says_why_and_what_helps(
         await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
 
 
-async def test_a_question_typed_before_the_model_is_ready_waits_in_the_prompt(paths: Paths, config: Config) -> None:
+async def test_a_question_stays_in_the_prompt_where_no_model_comes_up(paths: Paths, config: Config) -> None:
     app = R1App(paths, config)
     async with opened(app) as pilot:
         await pilot.press("escape")

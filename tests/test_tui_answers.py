@@ -76,7 +76,7 @@ async def test_esc_ends_a_question_that_waits_behind_another_s_answer_at_once(
         await ready(app, pilot)
         stream = open_stream(paths.server_socket, "of another tool")
         answer = await ask(app, pilot, "hi")
-        await until(pilot, lambda: answer.tokens_ahead is not None)
+        await until(pilot, lambda: bool(answer.waits_for))
         await pilot.press("escape")
         await until(pilot, lambda: not answers(app) and not app.services.session.answering)
         stream.close()

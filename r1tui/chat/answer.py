@@ -83,8 +83,8 @@ class Answer:
         self.content = Pieces()
         self.has_thoughts = False
         """True if the thinking has more than white space."""
-        self.tokens_ahead: int | None = None
-        """Tokens so far of another client's answer, for which it waits; None: for none."""
+        self.waits_for = ""
+        """The reason in words why nothing can come yet, while the question can be taken back."""
         self.waited_s: float | None = None
         """How long the server has sent nothing; None: not for long."""
         self.prompt: PromptProgress | None = None
@@ -240,9 +240,12 @@ class Answer:
             case Timings():
                 self._count_as(event)
             case Waits(tokens, waited_s):
-                self.tokens_ahead, self.waited_s = tokens, waited_s
+                self.waited_s = waited_s
+                if tokens is not None:
+                    ahead = f"{tokens:,} token{'' if tokens == 1 else 's'} so far"
+                    self.waits_for = f"another client's answer is running, {ahead}"
             case Begun(completion_id):
-                self.completion_id, self.tokens_ahead, self.waited_s = completion_id, None, None
+                self.completion_id, self.waits_for, self.waited_s = completion_id, "", None
             case PromptProgress():
                 self.prompt, self._progress_s = event, self._clock()
                 if self.state == "waiting":

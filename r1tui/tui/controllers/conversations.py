@@ -84,6 +84,7 @@ class ConversationController:
 
     def show(self, conversation: Conversation) -> None:
         """Show this one; leave the one before, unless it is being answered."""
+        self._answers.take_back("Not asked: another conversation is open now.")
         self.shown = conversation
         self._view.show(conversation, answer_comes=self._answered is not None)
         if self._answered is None:

@@ -56,6 +56,8 @@ class ModelController:
         self._monitor = monitor
         self._models = models
         self._view = view
+        self.coming: str | None = None
+        """The name of the model that is being brought up, as far as it is known; None while none is."""
         self._launch: Worker[None] | None = None
         self._switching: Worker[None] | None = None
         self._failure: StageFailed | None = None
@@ -153,7 +155,7 @@ class ModelController:
             if not self.launching and (notice := server_notice(before, status)) is not None:
                 self._view.tell(notice.text, title=notice.title, severity=notice.severity, topic=ABOUT_SERVER)
         if status.comes_up and not self.launching:
-            self._bring_up(self._launcher.follow(status))
+            self._bring_up(self._launcher.follow(status), status.variant or "")
 
     def take_stage(self, event: StageEvent) -> None:
         """A stage of a launch has made progress."""
@@ -165,7 +167,7 @@ class ModelController:
         """A launch is over, unless another has replaced it."""
         if self._launch is not None and not self._launch.is_finished:
             return
-        self._launch = None
+        self._launch = self.coming = None
         if self.status is not None:
             self.take_status(self.status)
         if ready:
@@ -192,10 +194,10 @@ class ModelController:
             before = self._models.running(self.status)
             self.replaced = before if before is not None and before.name != variant.name else None
         self.last, self._undo = variant, None
-        self._bring_up(self._launcher.launch(variant, replace=replace))
+        self._bring_up(self._launcher.launch(variant, replace=replace), variant.name)
 
-    def _bring_up(self, work: Coroutine[Any, Any, None]) -> None:
-        self._failure = None
+    def _bring_up(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._failure, self.coming = None, name
         self._view.end_notice(ABOUT_LAUNCH)
         self._view.show_launch()
         self._launch = self._view.run_worker(work, group="launch", name=LAUNCH)

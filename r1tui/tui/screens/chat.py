@@ -101,7 +101,7 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
         super().refresh_bindings()
         if self.is_complete:  # by classes of their own: one of the screen costs a look at the styles of everything
             for widget in (self.widgets.greeting, self.widgets.transcript):
-                widget.set_class(not self.conversation.exchanges, "-empty")
+                widget.set_class(not (self.conversation.exchanges or self.widgets.transcript.waits), "-empty")
 
     @on(messages.AnswerWaits)
     def _answer_waits(self, message: messages.AnswerWaits) -> None:
@@ -114,10 +114,12 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
     @on(messages.LaunchEnded)
     def _launch_ended(self, message: messages.LaunchEnded) -> None:
         self.models.launch_ended(ready=message.ready)
+        self.answers.send_waiting(came_up=message.ready)
 
     @on(messages.StageReported)
     def _stage_reported(self, message: messages.StageReported) -> None:
         self.models.take_stage(message.event)
+        self.answers.take_stage(message.event)
 
     @on(messages.ServerChanged)
     def _server_changed(self, message: messages.ServerChanged) -> None:

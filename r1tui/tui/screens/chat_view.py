@@ -92,9 +92,16 @@ class ChatView:
         return self.models.running_model
 
     @property
-    def is_launching(self) -> bool:
-        """True while a model is being brought up."""
-        return self.models.launching
+    def coming_model(self) -> str | None:
+        """The name of the model that a question must wait for; None where none comes up, or one that is ready can
+        answer while the other, or the engine, is being fetched."""
+        fetches = self.widgets.stages.running("engine") or self.widgets.stages.running("model")
+        return None if self.models.ready and fetches else self.models.coming
+
+    @property
+    def chosen_model(self) -> str | None:
+        """The name of the model that the user had brought up last."""
+        return self.models.last.name if self.models.last is not None else None
 
     def tell(self, text: str, *, title: str = "", severity: Severity = "information", topic: str = "") -> None:
         """Show the user a notice; an error until it is dismissed, or the `topic` is over."""
@@ -157,12 +164,18 @@ class ChatView:
         size = self.widgets.instruments.context_size
         return None if size is None else max(size - (self.conversation.context_tokens or 0), 0)
 
+    def show_waiting(self, exchange: Exchange | None) -> None:
+        """Show the question that waits for its model; None: none does any more."""
+        self.widgets.transcript.show_waiting(exchange)
+        self.refresh_bindings()
+
     def note_asked(self, typed: Typed | None) -> None:
         """Note that the typed text was asked, at the end of the shown conversation."""
         if typed is not None:
             self.widgets.composer.was_asked(typed)
         self.widgets.composer.leave_edit_unless_of(self.conversation.exchanges)
         self.widgets.selection.leave_lost_mark()
+        self.widgets.transcript.show_waiting(None)
         self.widgets.transcript.to_end()
         self.widgets.instruments.asked()
 

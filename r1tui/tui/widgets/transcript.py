@@ -156,6 +156,18 @@ class Transcript(Guarded, Widget, can_focus=True):
         found.is_sought = False
         self.view.stay_at(block, self.size.height // 3 - found.row(block.rows))
 
+    @property
+    def waits(self) -> bool:
+        """True if a question is shown that is not asked yet."""
+        return self._views.waiting is not None
+
+    def show_waiting(self, exchange: Exchange | None) -> None:
+        """Show a question at the end that is not asked yet; None: there is none any more."""
+        if exchange is not self._views.waiting:
+            self._views.waiting = exchange
+            self.flush()
+            self.to_end()
+
     def touch(self) -> None:
         """The model has changed: redraw now, or as soon as it is time again. Call it as often as you like."""
         if not self.is_mounted:

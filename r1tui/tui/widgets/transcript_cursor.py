@@ -37,7 +37,8 @@ class Cursor:
 
     def marks(self) -> list[Mark]:
         """All that can be marked, from top to bottom."""
-        return [Mark(view.exchange, number) for view in self._views.all for number in range(len(view.listings) + 1)]
+        views = [view for view in self._views.all if view.exchange is not self._views.waiting]
+        return [Mark(view.exchange, number) for view in views for number in range(len(view.listings) + 1)]
 
     def first(self, top: int, height: int) -> Mark | None:
         """The first mark whose rows begin in this view, else the last that has any there."""

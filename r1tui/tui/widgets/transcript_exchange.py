@@ -208,9 +208,8 @@ def _remedies(answer: Answer, *, is_last: bool) -> Remedies:
 def _status(answer: Answer, *, is_last: bool) -> str:
     goes_on = " <chat.continue> continues it." if is_last and answer.can_go_on else ""
     match answer.state:
-        case "waiting" if answer.tokens_ahead is not None:
-            ahead = f"{answer.tokens_ahead:,} token{'' if answer.tokens_ahead == 1 else 's'} so far"
-            return f"Waiting: another client's answer is running, {ahead}. <chat.stop> takes the question back."
+        case "waiting" if answer.waits_for:
+            return f"Waiting: {answer.waits_for}. <chat.stop> takes the question back."
         case "waiting" if answer.waited_s:
             return f"Waiting for the server: {duration(answer.waited_s)}. <chat.stop> stops."
         case "waiting":

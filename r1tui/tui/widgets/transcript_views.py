@@ -14,13 +14,15 @@ class Views:
         self._in_words = in_words
         self._thinking_lines = thinking_lines
         self.conversation = Conversation("")
+        self.waiting: Exchange | None = None
+        """A question that is not asked yet, and so not part of the conversation; it is shown at the end."""
         self.all: list[ExchangeView] = []
         self._counted: list[Exchange] = []
         """The conversation's exchanges when their branches were counted last."""
 
     def show(self, conversation: Conversation) -> None:
         """Have no view yet of this one."""
-        self.conversation = conversation
+        self.conversation, self.waiting = conversation, None
         self.all.clear()
         self._counted.clear()
 
@@ -31,8 +33,8 @@ class Views:
 
     @property
     def running(self) -> bool:
-        """True if the last answer may still grow."""
-        return self.conversation.running
+        """True if the last answer may still grow, or is waited for."""
+        return self.conversation.running or self.waiting is not None
 
     @property
     def busy(self) -> ExchangeView | None:
@@ -53,7 +55,7 @@ class Views:
 
     def update(self) -> tuple[list[ExchangeView], bool]:
         """Take up the shown path: the views that may have changed, and whether others were dropped."""
-        exchanges = self.conversation.exchanges
+        exchanges = [*self.conversation.exchanges, *([self.waiting] if self.waiting is not None else [])]
         pairs = enumerate(self.all)
         other = next((n for n, view in pairs if n >= len(exchanges) or view.exchange is not exchanges[n]), None)
         first = max(len(self.all) - 1, 0) if other is None else other
@@ -71,11 +73,11 @@ class Views:
         if other is not None or self._counted != self.conversation.every:
             self._counted = self.conversation.every.copy()
             first = min([first, *self._count_branches()])
-        return self.all[first:], other is not None
+        return self.all[min(first, len(self.all) - 1) :], other is not None  # the last one may not have been it before
 
     def _count_branches(self) -> list[int]:
         """Tell each exchange which of how many branches it is; the indices of those for which that has changed."""
-        places = list(zip(self.all, self.conversation.places(), strict=True))
+        places = list(zip(self.all, self.conversation.places(), strict=False))  # what waits has none
         changed = [number for number, (view, place) in enumerate(places) if view.place != place]
         for view, place in places:
             view.place = place
