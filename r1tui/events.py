@@ -289,10 +289,12 @@ class Begun(Event, frozen=True):
 
 
 class Waits(Event, frozen=True):
-    """The question waits: another client's answer comes first, with so many tokens; None: nobody knows why."""
+    """The question waits: another client's answer comes first, with so many tokens; None: nobody knows why, or the model
+    `loads`, which was unloaded."""
 
     tokens: int | None
     waited_s: float = 0.0
+    loads: bool = False
 
 
 StreamEvent = Waits | Begun | PromptProgress | Reasoning | Content | ContentWasThinking | Timings | Finished | Failed

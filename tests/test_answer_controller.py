@@ -153,9 +153,7 @@ async def test_a_question_is_asked_of_the_model_that_the_user_chose_while_it_wai
         one.ask()
         one.ask(Typed("And?"))
         assert one.view.given_back == [Question("And?", Typed("And?"))]
-        assert one.view.said == [
-            "A question is waiting already; <chat.stop> takes it back. Your question is still here."
-        ]
+        assert one.view.said == ["A question is waiting; <chat.stop> takes it back. Your question is still here."]
         one.view.running_model, one.view.coming_model, one.view.chosen_model = "tiny", None, "tiny"
         one.answers.send_waiting(came_up=True)
         await one.ended()

@@ -3,12 +3,14 @@
 import asyncio
 from pathlib import Path
 
-from r1tui.events import Failed, Finished, StreamEvent
+from r1tui.chat.answer import Answer
+from r1tui.events import Failed, Finished, StreamEvent, Waits
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui.services.chat_client import AnswerRequest
 from tests.answer_rig import client_of, served, text_of, until
 from tests.conftest import TinyModel
+from tests.supervisor_rig import spec_for
 
 ANSWER = "One two three four five six."
 HELLO = AnswerRequest([("user", "Hello.")], "a1")
@@ -73,6 +75,27 @@ async def test_an_answer_that_is_stopped_ends_and_keeps_what_came(
     assert "on and on" in text_of(events)
     assert isinstance(events[-1], Finished)
     assert events[-1].finish_reason == "cancelled"
+
+
+async def test_an_answer_of_a_model_that_sleeps_waits_for_it(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths
+) -> None:
+    seen: list[StreamEvent] = []
+    spec = spec_for(llama_server, tiny_r1(answer=ANSWER), paths, "--sleep-idle-seconds", "1", sleeps=True)
+    await asyncio.to_thread(supervisor.start, spec, paths)
+    try:
+        await until(lambda: supervisor.status(paths).state == "sleeping")
+        await client_of(paths, []).ask(HELLO, begins, seen.extend)
+    finally:
+        await asyncio.to_thread(supervisor.stop, paths)
+    assert seen[0] == Waits(None, loads=True)
+    assert text_of(seen).endswith(ANSWER)
+    answer = Answer()
+    answer.apply(seen[0])
+    assert answer.waits_for == "the model was unloaded while idle, and is loading"
+    for event in seen[1:]:
+        answer.apply(event)
+    assert (answer.waits_for, answer.state) == ("", "done")
 
 
 async def test_room_is_counted_where_it_may_be_little(llama_server: Path, tiny_r1: TinyModel, paths: Paths) -> None:

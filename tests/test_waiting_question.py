@@ -87,7 +87,7 @@ async def test_it_is_sent_when_the_model_is_ready_and_is_a_draft_before(
         assert PromptHistory(paths.prompt).entries() == composer.prompt.recall.entries == []
         assert [app.chat.conversation.every, composer.draft] == [[], Typed("early question")]
         await send(app, pilot, "more")
-        refused = "A question is waiting already; Esc takes it back. Your question is still here."
+        refused = "A question is waiting; Esc takes it back. Your question is still here."
         await until(pilot, lambda: notices(app)[-1:] == [refused])
         assert composer.prompt.text == "more"
         assert composer.draft.whole.split() == ["early", "question", "more"]

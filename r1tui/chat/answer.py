@@ -239,9 +239,11 @@ class Answer:
                 self._content_was_thinking()
             case Timings():
                 self._count_as(event)
-            case Waits(tokens, waited_s):
+            case Waits(tokens, waited_s, loads):
                 self.waited_s = waited_s
-                if tokens is not None:
+                if loads:
+                    self.waits_for = "the model was unloaded while idle, and is loading"
+                elif tokens is not None:
                     ahead = f"{tokens:,} token{'' if tokens == 1 else 's'} so far"
                     self.waits_for = f"another client's answer is running, {ahead}"
             case Begun(completion_id):

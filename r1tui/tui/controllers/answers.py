@@ -22,7 +22,7 @@ from r1tui.tui.services.chat_client import AnswerRequest, ChatClient
 from r1tui.tui.services.saver import Saver
 
 NOT_READY = "The model is not ready yet."
-ONE_WAITS = "A question is waiting already; <chat.stop> takes it back."
+ONE_WAITS = "A question is waiting; <chat.stop> takes it back."
 STILL_COMING = "The answer is still coming. <select.leave> leaves the selection, then <chat.stop> stops the answer."
 
 
@@ -45,8 +45,8 @@ class Waiting:
     exchange: Exchange
 
 
-ABOUT_ANSWER = "answer"
-"""A topic of notices."""
+ABOUT_ANSWER, ABOUT_WAITING = "answer", "waiting question"
+"""Topics of notices."""
 
 
 class AnswerController:
@@ -111,7 +111,7 @@ class AnswerController:
             return
         if why is not None:
             self._give_back(Question(text, typed, instead_of))
-            self._view.tell(f"{why} Your question is still here.")
+            self._view.tell(f"{why} Your question is still here.", topic=ABOUT_WAITING if why == ONE_WAITS else "")
             return
         question, found = defuse(text.strip())
         if found:
@@ -120,7 +120,7 @@ class AnswerController:
 
     def take_stage(self, event: StageEvent) -> None:
         """Say where a question waits how far its model is."""
-        if self._waiting is not None and event.stage == "server":
+        if event.stage == "server":
             match event:
                 case Progress(done=done, total=int(total)) if total:
                     self._say_of_model(f"is loading, {min(100 * done // total, 99)} %")
@@ -137,15 +137,15 @@ class AnswerController:
             return
         model, question = self._view.running_model, waiting.question
         if model is None or model not in (waiting.model, self._view.chosen_model):
-            self.take_back(f"Not asked: {model} is running, not {waiting.model}." if came_up else "")
+            self.take_back(f"Not asked: {model} is running, not {waiting.model}." if model and came_up else "")
         else:
-            self._waiting = None
+            self._end_waiting()
             self.submit(question.text, question.typed or Typed(question.text), question.instead_of)
 
     def take_back(self, why: str = "") -> None:
         """Return a question that waits to the prompt, and tell the user why."""
         if (waiting := self._waiting) is not None:
-            self._waiting = None
+            self._end_waiting()
             self._give_back(waiting.question)
             if why:
                 self._view.tell(why)
@@ -155,6 +155,10 @@ class AnswerController:
         self._waiting = Waiting(question, self._view.coming_model or "", Exchange(question.text))
         self._say_of_model("is not ready yet")
         self._view.show_waiting(self._waiting.exchange)
+
+    def _end_waiting(self) -> None:
+        self._waiting = None
+        self._view.end_notice(ABOUT_WAITING)
 
     def _say_of_model(self, how: str) -> None:
         if (waiting := self._waiting) is not None:

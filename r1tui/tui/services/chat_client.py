@@ -233,7 +233,7 @@ class ChatClient:
         state = self._managed.status.state if self._managed is not None else ""
         with suppress(R1tuiError):
             if state == "sleeping":
-                self._post(AnswerWaits("The model was unloaded while idle. Reloading…"))
+                take([Waits(None, loads=True)])
             elif state == "ready" and (busy := _taken(await client.slots())):
                 take([Waits(sum(slot.tokens for slot in busy))])
                 return True

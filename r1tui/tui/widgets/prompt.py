@@ -99,8 +99,8 @@ class Prompt(TextArea):
         self.replace(mention, (row, column - len(begun) - 1), (row, column), maintain_selection_offset=False)
 
     def put_before(self, typed: Typed) -> None:
-        """Have this before what stands here."""
-        self.insert(self._adopted(typed), (0, 0))
+        """Have this above what stands here."""
+        self.insert(self._adopted(typed) + "\n" * bool(self.text.strip()), (0, 0))
 
     def begin_mention(self) -> None:
         """Begin a word that names a file."""
