@@ -110,7 +110,7 @@ async def test_an_edited_question_whose_exchange_is_gone_while_its_files_are_rea
         prompt(app).action_submit()
         await until(pilot, disk.reads.is_set)
         app.chat.composer.leave_edit_unless_of([])
-        assert prompt(app).text == "see @slow, draft"
+        assert prompt(app).text == "see @slow, \ndraft"
         disk.may_end.set()
-        await until(pilot, lambda: app.chat.composer.draft.text == "see @slow, draft")
+        await until(pilot, lambda: app.chat.composer.draft.text == "see @slow, \ndraft")
         assert disk.sent == []

@@ -123,7 +123,7 @@ class AnswerController:
         if event.stage == "server":
             match event:
                 case Progress(done=done, total=int(total)) if total:
-                    self._say_of_model(f"is loading, {min(100 * done // total, 99)} %")
+                    self._say_of_model(f"is loading, {min(round(100 * done / total), 99)} %")
                 case _:
                     self._say_of_model("is not ready yet")
 
