@@ -289,8 +289,8 @@ class Begun(Event, frozen=True):
 
 
 class Waits(Event, frozen=True):
-    """The question waits: another client's answer comes first, with so many tokens; None: nobody knows why, or the model
-    `loads`, which was unloaded."""
+    """The question waits: another client's answer comes first, with so many tokens; None: nobody knows why, or
+    the model `loads`, which was unloaded."""
 
     tokens: int | None
     waited_s: float = 0.0

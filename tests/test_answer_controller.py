@@ -107,9 +107,9 @@ async def test_a_question_waits_for_its_model_and_is_asked_when_that_is_ready(
             Progress("server", 43, 100, "bytes"),
             Progress("model", 1, 9, "bytes"),
         ):
-            answers.take_stage(event)
+            answers.waiting.take_stage(event)
         assert waiting.answer.waits_for == "tiny is loading, 43 %"
-        answers.take_stage(LogLine("server", "restarting"))
+        answers.waiting.take_stage(LogLine("server", "restarting"))
         assert waiting.answer.waits_for == "tiny is not ready yet"
         answers.send_waiting(came_up=True)  # another launch goes on
         assert answers.can_stop

@@ -239,13 +239,8 @@ class Answer:
                 self._content_was_thinking()
             case Timings():
                 self._count_as(event)
-            case Waits(tokens, waited_s, loads):
-                self.waited_s = waited_s
-                if loads:
-                    self.waits_for = "the model was unloaded while idle, and is loading"
-                elif tokens is not None:
-                    ahead = f"{tokens:,} token{'' if tokens == 1 else 's'} so far"
-                    self.waits_for = f"another client's answer is running, {ahead}"
+            case Waits():
+                self._wait(event)
             case Begun(completion_id):
                 self.completion_id, self.waits_for, self.waited_s = completion_id, "", None
             case PromptProgress():
@@ -266,6 +261,14 @@ class Answer:
             case Failed(cause):
                 self._end()
                 self.state, self.cause, self.remedies = "failed", cause, event.remedies
+
+    def _wait(self, event: Waits) -> None:
+        self.waited_s = event.waited_s
+        if event.loads:
+            self.waits_for = "the model was unloaded while idle, and is loading"
+        elif event.tokens is not None:
+            ahead = f"{event.tokens:,} token{'' if event.tokens == 1 else 's'} so far"
+            self.waits_for = f"another client's answer is running, {ahead}"
 
     def _think(self, text: str) -> None:
         if not self.content:

@@ -8,13 +8,14 @@ from typing import Any
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import ContextBudget, Conversation, Exchange
 from r1tui.chat.typed import Typed, defuse
-from r1tui.events import Failed, Finished, Progress, StageEvent, StreamEvent, TooLong
+from r1tui.events import Failed, Finished, StreamEvent, TooLong
 from r1tui.remedies import AskAgain, ShowLog
 from r1tui.server.client import Beginning
 from r1tui.supervisor.protocol import new_conversation_id
 from r1tui.system.logs import as_user_error
 from r1tui.text import shortened
 from r1tui.tui.controllers.view import Question, View
+from r1tui.tui.controllers.waiting import ABOUT_WAITING, WaitingQuestion
 from r1tui.tui.messages import AnswerEnded, AnswerReceived
 from r1tui.tui.questions import little_room
 from r1tui.tui.remedies import ASKS_ANEW, MORE_ROOM, does_not_fit
@@ -36,17 +37,8 @@ class Receiving:
     """Text of the prompt, if the question was typed just now."""
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A question that is sent when its model is ready, and the exchange that shows it."""
-
-    question: Question
-    model: str
-    exchange: Exchange
-
-
-ABOUT_ANSWER, ABOUT_WAITING = "answer", "waiting question"
-"""Topics of notices."""
+ABOUT_ANSWER = "answer"
+"""A topic of notices."""
 
 
 class AnswerController:
@@ -59,7 +51,7 @@ class AnswerController:
         self.free.set()
         self.is_weighing = False
         """True if it is being looked whether a question has room."""
-        self._waiting: Waiting | None = None
+        self.waiting = WaitingQuestion(view)
         self._counting: asyncio.Task[ContextBudget | None] | None = None
         """The tokens of the question are being counted."""
         self._client = client
@@ -80,7 +72,7 @@ class AnswerController:
     @property
     def can_stop(self) -> bool:
         """True while the shown answer or the counting of tokens can be stopped, or a question that waits."""
-        return self.is_shown or self._counting is not None or self._waiting is not None
+        return self.is_shown or self._counting is not None or bool(self.waiting)
 
     def why_not_now(self) -> str | None:
         """The reason why nothing can be asked here now; None when it can."""
@@ -90,7 +82,7 @@ class AnswerController:
             return f"The answer in “{shortened(left.name)}” is still coming. <chat.conversations> shows it."
         if self.receiving is not None or self.is_weighing:
             return "The last answer is still coming. <chat.stop> stops it."
-        if self._waiting is not None:
+        if self.waiting:
             return ONE_WAITS
         if self._view.coming_model is not None:
             return NOT_READY
@@ -107,7 +99,7 @@ class AnswerController:
     def submit(self, text: str, typed: Typed, instead_of: Exchange | None) -> None:
         """Ask the question, as soon as its model is ready; when nothing can answer, return it to the prompt."""
         if (why := self.why_not_now()) == NOT_READY:
-            self._wait(Question(text, typed, instead_of))
+            self.waiting.put(Question(text, typed, instead_of))
             return
         if why is not None:
             self._give_back(Question(text, typed, instead_of))
@@ -118,51 +110,25 @@ class AnswerController:
             self._view.tell(f"Control tokens sent as plain text: {' '.join(found)}")
         self._begin(self._ask_with_room(Question(question, typed, instead_of)))
 
-    def take_stage(self, event: StageEvent) -> None:
-        """Say where a question waits how far its model is."""
-        if event.stage == "server":
-            match event:
-                case Progress(done=done, total=int(total)) if total:
-                    self._say_of_model(f"is loading, {min(round(100 * done / total), 99)} %")
-                case _:
-                    self._say_of_model("is not ready yet")
-
     def send_waiting(self, *, came_up: bool) -> None:
         """Send the question that waits if its model is ready; return it to the prompt if none comes up any more.
 
-        Its model is the one that came up when it was typed, or another that the user chose since. A model that has not
-        `came_up` was told of.
+        A model that has not `came_up` was told of.
         """
-        if (waiting := self._waiting) is None or self._view.coming_model is not None:
+        if self._view.coming_model is not None:
             return
-        model, question = self._view.running_model, waiting.question
-        if model is None or model not in (waiting.model, self._view.chosen_model):
-            self.take_back(f"Not asked: {model} is running, not {waiting.model}." if model and came_up else "")
-        else:
-            self._end_waiting()
+        model, wanted = self._view.running_model, (self.waiting.model, self._view.chosen_model)
+        if model is None or model not in wanted:
+            self.take_back(f"Not asked: {model} is running, not {wanted[0]}." if model and came_up else "")
+        elif (question := self.waiting.take()) is not None:
             self.submit(question.text, question.typed or Typed(question.text), question.instead_of)
 
     def take_back(self, why: str = "") -> None:
         """Return a question that waits to the prompt, and tell the user why."""
-        if (waiting := self._waiting) is not None:
-            self._end_waiting()
-            self._give_back(waiting.question)
+        if (question := self.waiting.take()) is not None:
+            self._give_back(question)
             if why:
                 self._view.tell(why)
-
-    def _wait(self, question: Question) -> None:
-        """Show the question as one that waits; until it is asked, the prompt's draft has it."""
-        self._waiting = Waiting(question, self._view.coming_model or "", Exchange(question.text))
-        self._say_of_model("is not ready yet")
-        self._view.show_waiting(self._waiting.exchange)
-
-    def _end_waiting(self) -> None:
-        self._waiting = None
-        self._view.end_notice(ABOUT_WAITING)
-
-    def _say_of_model(self, how: str) -> None:
-        if (waiting := self._waiting) is not None:
-            waiting.exchange.answer.waits_for = f"{waiting.model or 'the model'} {how}"
 
     def ask_anew(self, exchange: Exchange) -> None:
         """Ask the question of this exchange again; its answer stays as a branch."""
@@ -200,7 +166,7 @@ class AnswerController:
             why = f"This conversation is open in another r1tui (PID {pid})."
         elif self.is_shown or self._view.conversation.running:
             why = STILL_COMING
-        elif self._waiting is not None:
+        elif self.waiting:
             why = ONE_WAITS
         if why:
             self._view.tell(why)
@@ -214,7 +180,7 @@ class AnswerController:
         if self._counting is not None:
             self._counting.cancel()
             return
-        if self._waiting is not None:
+        if self.waiting:
             self.take_back()
             return
         self._view.run_worker(self._client.stop(), name="Stopping the answer", group="stop", exclusive=True)
@@ -409,7 +375,7 @@ class AnswerController:
 
     def _give_back(self, question: Question) -> None:
         """Return what is not asked to the prompt."""
-        if self._waiting is None:
+        if not self.waiting:
             self._view.show_waiting(None)
         if question.typed is not None:
             self._view.give_back(question)

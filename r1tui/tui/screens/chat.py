@@ -119,7 +119,7 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
     @on(messages.StageReported)
     def _stage_reported(self, message: messages.StageReported) -> None:
         self.models.take_stage(message.event)
-        self.answers.take_stage(message.event)
+        self.answers.waiting.take_stage(message.event)
 
     @on(messages.ServerChanged)
     def _server_changed(self, message: messages.ServerChanged) -> None:
