@@ -163,7 +163,7 @@ async def test_it_waits_for_a_server_that_is_restarted_and_leaving_its_conversat
     async with opened(app) as pilot:
         await ready(app, pilot)
         first = await ask(app, pilot, "first")
-        await until(pilot, lambda: first.state == "done")
+        await until(pilot, lambda: first.state == "done" and app.chat.answers.why_not_now() is None)
         gate.shut()
         pid = supervisor.status(paths).pid
         assert pid is not None
