@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from gguf import GGUFWriter
 
 from r1tui.config import EngineSettings
 from r1tui.engine.architectures import ARCHITECTURES, PINNED, UnknownArchitectureError, check_architecture
@@ -114,3 +115,20 @@ def test_a_file_here_that_the_engine_does_not_know_is_not_planned(
         ran = r1tui("plan", "--model", strange, *exact)
         assert "llama.cpp b11434 does not know the architecture `deepseek9`." in ran.stderr, ran.stdout
         assert ran.returncode != 0
+
+
+@pytest.mark.parametrize("command", [("plan",), ("serve", "--print")])
+def test_a_file_of_such_a_model_is_not_called_broken_for_what_it_lacks(
+    r1tui: CommandLine, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    model = tmp_path / "strange.gguf"
+    writer = GGUFWriter(model, "deepseek9")  # without the heads that models of today have
+    writer.add_block_count(2)
+    writer.add_embedding_length(64)
+    writer.add_context_length(1024)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    ran = r1tui(*command, "--model", model)
+    assert ran.returncode != 0
+    assert "llama.cpp b11434 does not know the architecture `deepseek9`." in ran.stderr

@@ -33,6 +33,26 @@ def test_without_the_hub_a_model_is_planned_by_its_size(r1tui: CommandLine, monk
     assert r1tui("plan", "hf:some/Model-GGUF:Q4_K_M", "--vram", "24").returncode == 1  # nobody knows its size
 
 
+def test_a_model_that_is_not_on_the_hub_is_planned_by_its_size_too(r1tui: CommandLine) -> None:
+    made = json.loads(r1tui("plan", "demo", "--vram", "24", "--ram", "64", "--json").stdout)
+    assert made["verdict"] == "gpu"
+    assert made["reasons"][-1].startswith("demo is not on this machine yet. These numbers are estimated")
+    refused = r1tui("plan", "demo", "--exact")
+    assert (refused.returncode, "r1tui download demo" in refused.stderr) == (1, True)
+
+
+def test_without_an_engine_rpc_workers_are_named_as_not_counted(r1tui: CommandLine, mla: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("server: {rpc: ['127.0.0.1:9']}\n")
+    made = json.loads(r1tui("--config", config, "plan", "--model", mla, "--json").stdout)
+    assert made["devices"] == []
+    assert made["reasons"][-1] == "RPC workers are not counted: the engine that asks them is not built yet."
+    what_if = json.loads(
+        r1tui("--config", config, "plan", "--model", mla, "--vram", "24", "--ram", "64", "--json").stdout
+    )
+    assert not any("RPC" in reason for reason in what_if["reasons"])
+
+
 def test_all_strategies_are_compared_in_one_command(r1tui: CommandLine, mla: Path) -> None:
     ran = r1tui("plan", "--model", mla, "--vram", "24", "--ram", "256", "--compare", "--json")
     rows = json.loads(ran.stdout)["plans"]

@@ -153,24 +153,28 @@ def _planned(
     what_if: bool,
     exact: bool,
 ) -> tuple[Plan, Subject]:
-    """The plan and its model; by size and published dimensions where the hub that has the header is out of reach."""
+    """The plan and its model; by size and published dimensions where its header cannot be had."""
     check = partial(check_architecture, engine=engine, settings=config.engine)
+    missing = R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
     try:
         subject = find_subject(target, paths, config, fetch=True, check_architecture=check)
     except UnreachableError as error:
+        subject, missing = None, error
+    if subject is None:
         subject = sketch_subject(target, paths)
         if subject is None or exact:
-            raise
-        said = f"{error.cause} These numbers are estimated from the model's size and published dimensions."
+            raise missing
+        said = f"{missing.cause} These numbers are estimated from the model's size and published dimensions."
         return plan_sketched(subject.header, target, request).because(said), subject
-    if subject is None:
-        raise R1tuiError(f"{target.name} is not on this machine yet.", FetchModel(target.name))
     check(subject.header.architecture)
     if engine is not None and not what_if:
         return plan_here(subject, request, engine, paths, config.server.rpc, held=held, exact=exact), subject
     if exact:
         raise R1tuiError("The engine is not built yet.", BuildEngine())
-    return plan_elsewhere(subject, request, engine), subject
+    made = plan_elsewhere(subject, request, engine)
+    if engine is None and not what_if and config.server.rpc:
+        made = made.because("RPC workers are not counted: the engine that asks them is not built yet.")
+    return made, subject
 
 
 def _request(

@@ -13,3 +13,7 @@ class GgufError(R1tuiError):
     def broken(cls, name: str, what: str) -> "GgufError":
         """An error for a file whose content cannot be right."""
         return cls(f"{name}: {what}.", cls.FETCH_AGAIN)
+
+
+class LackingSettingError(GgufError):
+    """It lacks what every language model has that is known."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from r1tui.gguf.errors import GgufError
+from r1tui.gguf.errors import GgufError, LackingSettingError
 from r1tui.gguf.kinds import check_alone, check_kind, check_name, check_shard_names
 from r1tui.gguf.parse import Shard, Tensor, Value, parse_shard
 from r1tui.gguf.source import ByteSource, FileSource
@@ -233,7 +233,8 @@ class _Reader:
 
     def _checked(self, key: str, value: Value | None, low: int, high: int) -> int:
         if value is None:
-            raise GgufError.broken(self._name, f"it is not a language model: {self._architecture}.{key} is missing")
+            said = f"it is not a language model: {self._architecture}.{key} is missing"
+            raise LackingSettingError.broken(self._name, said)
         if not isinstance(value, int) or not low <= value <= high:
             raise GgufError.broken(self._name, f"{self._architecture}.{key} is {str(value)[:50]}, which is not valid")
         return int(value)

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -269,8 +270,9 @@ class Launch:
         except (R1tuiError, OSError):
             config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, kv_cache_gib=0.0))
         tcp = with_free_port(parse_tcp(self._tcp)) if self._tcp else None
-        subject = subject_of(self.variant, model)
-        check_architecture(subject.header.architecture, engine, config.engine)
+        check = partial(check_architecture, engine=engine, settings=config.engine)
+        subject = subject_of(self.variant, model, check)
+        check(subject.header.architecture)
         held = HeldMemory.by(supervisor.status(self._paths))  # it is stopped before this one starts
         kept = find_kept(self.variant, config, self._paths)
         request = for_variant(request_here(config, self._paths, engine, held), config, self.variant, kept)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
@@ -242,12 +243,13 @@ def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search
     )
     kept = find_kept(variant, config, paths)
     try:
-        subject = find_subject(variant, paths, config, search=search)
+        check = partial(check_architecture, engine=engine, settings=config.engine)
+        subject = find_subject(variant, paths, config, check_architecture=check, search=search)
         if subject is None:
             sketch = sketch_of(variant, paths) if variant.shape else None
             planned = make_plan(sketch, for_variant(request, config, variant, kept)) if sketch else None
             return replace(entry, sketch=planned)
-        check_architecture(subject.header.architecture, engine, config.engine)
+        check(subject.header.architecture)
         history = find_history_of(paths, subject.file, engine.server) if engine else None
     except UnknownArchitectureError as error:
         return replace(entry, problem=error.cause, verdict="no")

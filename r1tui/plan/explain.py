@@ -2,6 +2,7 @@
 
 from r1tui.config import Strategy
 from r1tui.gguf import Header, kv_bytes_per_token
+from r1tui.gguf.kv import BLOCKWISE
 from r1tui.machine.hardware import CpuLoad
 from r1tui.plan.answers import Answers
 from r1tui.plan.layout import MIB, MemoryUsage, ModelLayout
@@ -80,8 +81,10 @@ def _no_layer(devices: tuple[Device, ...]) -> str:
     return f"Not even one layer fits into the usable VRAM ({usable})."
 
 
-def unknown_cache(header: Header) -> str:
+def unknown_memory(header: Header) -> str:
     """The reason for uncertain figures of an architecture without a known rule."""
+    if header.architecture == BLOCKWISE:
+        return "The compute buffers are an upper estimate: only llama.cpp knows how large they are."
     return f"The cache is an estimate: only llama.cpp knows how {header.architecture} stores a token."
 
 

@@ -73,7 +73,7 @@ class _Planner:
             verdict = self._verdict(layout)
         why = tuple(self._reasons)
         if not is_exact(self._header) and not self._model.answers:
-            self._reasons.append(explain.unknown_cache(self._header))
+            self._reasons.append(explain.unknown_memory(self._header))
         usage = self._model.measure(layout)
         self._reasons += explain.placement(
             self._header,
