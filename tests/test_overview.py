@@ -1,5 +1,6 @@
 """What the list says of a model: its speed as expected until it was measured, its size, whose folder it is in."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,16 +11,19 @@ from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.engine.make import build_engine, engine_to_ask
 from r1tui.errors import R1tuiError
 from r1tui.events import Finished
+from r1tui.gguf import read_header
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local import folders
 from r1tui.listing.overview import MemoryNeeds, ModelEntry, overview
 from r1tui.messages import Status
+from r1tui.plan import Device, PlanRequest, make_plan
 from r1tui.plan.request import host_reserve_mib
 from r1tui.planning.history import remember_answer
 from r1tui.planning.trial import Trial
 from r1tui.system.paths import Paths
 from r1tui.text import duration
 from r1tui.tui.widgets.model_cells import memory
+from r1tui.tui.widgets.model_words import needs
 from tests import sparse_r1
 from tests.conftest import SparseModel, TinyModel
 from tests.hub_server import Hub, Repository
@@ -66,6 +70,18 @@ def test_a_model_that_streams_from_disk_takes_no_more_ram_than_there_is(
     assert planned.plan is not None
     assert planned.plan.host.planned_mib == planned.plan.in_ram_mib + planned.plan.disk_mib
     assert memory(sized.needs_by_size or MemoryNeeds(0, 0, 0, 0)) == "58.0 of 64.0 GiB RAM + 95.0 GiB from disk"
+
+
+def test_the_disk_is_named_once_below_the_list(sparse_model: SparseModel) -> None:
+    header = read_header(sparse_model(sparse_r1.build, mla=True))
+    devices = (Device("CUDA0", "cuda", 32 << 10, 32 << 10),)
+    made = make_plan(header, PlanRequest(96 << 10, 92 << 10, 8, devices=devices))
+    said = needs(ModelEntry(Variant("r1"), header.path, 230.0, made.verdict, plan=made))
+    assert re.fullmatch(
+        r"3\d\.\d of 32\.0 GiB VRAM \+ 89\.1 of 96\.0 GiB RAM \+ 1\d\d\.\d GiB from disk · "
+        r"62 layers on CUDA0, experts of \d+ on the CPU",
+        said,
+    )
 
 
 def test_a_llama_server_of_the_config_s_is_asked_before_it_was_ever_started(

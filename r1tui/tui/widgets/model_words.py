@@ -38,7 +38,10 @@ def title(entry: ModelEntry) -> str:
 
 def needs(entry: ModelEntry) -> str:
     """What it takes of VRAM and RAM, and the key that reads exact values; empty if nothing is known."""
-    said = " · ".join(filter(None, (memory(entry.needs) if entry.needs is not None else "", entry.layers)))
+    takes, layers = memory(entry.needs) if entry.needs is not None else "", entry.layers
+    if entry.needs is not None and entry.needs.disk_mib:
+        layers = layers.removesuffix(", weights from disk")
+    said = " · ".join(filter(None, (takes, layers)))
     if entry.exact:
         return said
     exactly = "<variants.ask_hub> reads exact values." if entry.variant.repo else ""
