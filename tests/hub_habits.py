@@ -120,6 +120,7 @@ FILES: dict[str, tuple[Habit, str]] = {
     "304": (status(304), "answered 304"),
     "300": (status(300), "answered 300"),
     "416": (status(416, Content_Range="bytes */1"), "shorter than the requested range"),
+    "407": (status(407), "the proxy asks for a name and password"),
     "451": (status(451), "answered 451"),
     "a redirect to itself": (lambda right: Answer(302).but(Location=right.url), "too many redirects"),
     "a redirect to nowhere": (status(302), "answered 302"),
@@ -208,6 +209,8 @@ LISTS: dict[str, tuple[Habit, str]] = {
     ),
     "204": (status(204), "its answer is empty"),
     "304": (status(304), "its answer is empty"),
+    "407": (status(407), "the proxy asks for a name and password"),
+    "407 with a page": (page(status=407), "the proxy asks for a name and password"),
     "429": (status(429, Retry_After="1000000000"), "too many requests"),
     "503": (status(503, Retry_After="1000000000"), "answered 503"),
 }  # fmt: skip

@@ -160,6 +160,25 @@ async def test_content_that_was_thinking_moves_there_on_the_screen(paths: Paths)
             assert "well." not in app.export_screenshot()
 
 
+async def test_an_answer_without_text_is_told_on_the_screen(paths: Paths) -> None:
+    with odd_server(Reply(events(chunk(finish="stop")))) as server:
+        app = app_for(server, paths)
+        async with opened(app) as pilot:
+            answer = await ask(app, pilot, "hi")
+            await until(pilot, lambda: answer.state == "done")
+            await until(pilot, lambda: "The answer has no text." in on_screen(pilot))
+
+
+async def test_an_answer_that_failed_leaves_no_figure_of_the_context(paths: Paths) -> None:
+    with odd_server(Reply(events(chunk("Hel"), done=False))) as server:
+        app = app_for(server, paths)
+        async with opened(app) as pilot:
+            assert app.chat.instruments.figures.context_used == 0
+            answer = await ask(app, pilot, "hi")
+            await until(pilot, lambda: answer.state == "failed")
+            await until(pilot, lambda: app.chat.instruments.figures.context_used is None)
+
+
 async def test_figures_that_are_not_given_are_dashes(paths: Paths, tmp_path: Path) -> None:
     with odd_server() as server:
         app = app_for(server, paths)

@@ -15,7 +15,7 @@ from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Begun, Content, ContentWasThinking, Failed, Finished, Reasoning, StreamEvent
 from r1tui.server.answer import AnswerReader
-from r1tui.server.client import ChatRequest, Message, ServerClient
+from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.sse import EventSplitter
 from tests.odd_server import (
@@ -87,6 +87,16 @@ async def test_a_server_that_refuses_the_fields_it_does_not_know_is_asked_withou
                 assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
     assert ["timings_per_token" in one.json for one in server.chats] == [True, False, False]
     assert "stream" in server.chats[1].json
+
+
+async def test_another_server_cannot_go_on_with_an_answer_and_says_so() -> None:
+    with odd_server() as server:
+        async with client_of(server) as client:
+            rest = ChatRequest(HI.messages, beginning=Beginning("", "Hel"))
+            [failed] = await collect(client.stream_chat(rest, "c"))
+    assert isinstance(failed, Failed)
+    assert (failed.cause, failed.remedy) == ("Only llama-server can do that.", "Ask again.")
+    assert server.chats == []
 
 
 async def test_a_setting_of_the_user_s_is_never_left_out() -> None:

@@ -18,7 +18,7 @@ from r1tui.events import Failed, StreamEvent
 from r1tui.remedies import AskAgain
 from r1tui.server.answer import CLOSE, OPEN, AnswerReader
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.http import ServerHttp
+from r1tui.server.http import NoSuchCallError, ServerHttp
 from r1tui.server.refusal import FOREIGN, FOREIGN_SOCKET, OURS
 from r1tui.server.stream import AnswerStream
 from r1tui.server.wire import Done, InputTokens, Props, RenderedPrompt, Slot, Tokens, known
@@ -359,7 +359,10 @@ class ServerClient:
         body: dict[str, Any] = {"messages": json_messages(request.messages)}
         if arguments := template_arguments(request.sampling):
             body["chat_template_kwargs"] = arguments
-        prompt = (await self._post("/apply-template", body, RenderedPrompt)).prompt
+        try:
+            prompt = (await self._post("/apply-template", body, RenderedPrompt)).prompt
+        except NoSuchCallError as error:
+            raise R1tuiError("Only llama-server can do that.", AskAgain()) from error
         forced = prompt.rstrip().endswith(OPEN)
         if beginning.thinking and not forced and CLOSE not in (await self.props()).chat_template:
             raise R1tuiError("r1tui does not know how this model marks its thinking.", AskAgain())

@@ -24,7 +24,12 @@ MOST_REDIRECTS = 5
 LARGEST_BODY_BYTES = 64 << 20
 _KEEP_METHOD = (307, 308)
 _GET_ONLY = (301, 302, 303)
+_NO_SUCH_CALL = (404, 405, 501)
 _UNREADABLE = ("br", "zstd", "compress")
+
+
+class NoSuchCallError(R1tuiError):
+    """The server does not have what it was asked for; one that is no llama-server has little."""
 
 
 class ServerHttp:
@@ -74,7 +79,8 @@ class ServerHttp:
         """The JSON of an answer as `kind`. Raises R1tuiError."""
         response, content = await self._exchange(self._client.build_request(method, path, json=body, params=params))
         if not response.is_success:
-            raise self.refusal(response, content)
+            error = self.refusal(response, content)
+            raise NoSuchCallError(error.cause, *error.remedies) if response.status_code in _NO_SUCH_CALL else error
         try:
             return decode_foreign(content, kind)
         except msgspec.DecodeError as error:

@@ -74,8 +74,10 @@ def explain(error: Exception, stall_s: float) -> RetryError:
         case httpx2.ConnectError() | httpx2.ConnectTimeout():
             return RetryError("no connection", tries=None)
         case httpx2.ProxyError():
+            if "407" in str(error):
+                return _proxy_login()
             remedy = f"Check {proxy_variable(_endpoint()) or 'the proxy'}, or unset it."
-            return RetryError("the proxy failed", tries=SURE_TRIES if "407" in str(error) else None, remedy=remedy)
+            return RetryError("the proxy failed", tries=None, remedy=remedy)
         case httpx2.TooManyRedirects():
             return RetryError("too many redirects (captive portal or proxy?)", remedy=LOG_IN)
         case httpx2.DecodingError():
@@ -100,11 +102,19 @@ def status_error(status: int, headers: Any) -> RetryError:
     if status in TRANSIENT:
         after_s = retry_after_s(headers.get("Retry-After", ""))
         return RetryError(f"the server answered {status}", tries=None, after_s=after_s)
+    if status == 407:
+        return _proxy_login()
     if status == 511:
         return RetryError(f"the network needs a login (captive portal or proxy? {status})", remedy=LOG_IN)
     if status == 416:
         return RetryError("the server's file is shorter than the requested range (416)", other=True)
     return RetryError(f"the server answered {status}")
+
+
+def _proxy_login() -> RetryError:
+    name = proxy_variable(_endpoint()) or "HTTP_PROXY"
+    remedy = f"Write them into {name}: http://NAME:PASSWORD@HOST:PORT."
+    return RetryError("the proxy asks for a name and password (407)", remedy=remedy)
 
 
 def retry_after_s(value: str) -> float | None:

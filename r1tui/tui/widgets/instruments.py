@@ -85,6 +85,7 @@ class Instruments(Rows):
     def asked(self) -> None:
         """A question goes to the server now."""
         self.figures.speed.asked()
+        self.figures.context_used = self.figures.context_used or None  # not counted any more that nothing is there
         self.touch()
 
     def update_answer(self, events: Iterable[StreamEvent] | None, *, shown: bool = True) -> None:

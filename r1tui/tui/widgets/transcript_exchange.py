@@ -220,6 +220,8 @@ def _status(answer: Answer, *, is_last: bool) -> str:
             return f"{answer.cause or 'Stopped.'}{goes_on}"
         case "done" if answer.cut == "limit":
             return f"Cut off at the token limit (sampling.max_tokens).{goes_on}"
+        case "done" if not (answer.content or answer.cut):
+            return "The answer has no text."
         case "done" if answer.cut == "context":
             return f"Cut off: the context is full.{CONTEXT_FULL if is_last else ''}"
         case _:
