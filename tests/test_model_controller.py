@@ -1,6 +1,7 @@
 """Who decides about models, with real servers and no screen."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -166,6 +167,31 @@ async def test_settings_with_which_a_model_does_not_start_are_taken_back_with_a_
         models.bring_back()
         await ready(view, "one")
         assert grammar.exists()
+        assert not models.can("bring_back")
+
+
+async def test_settings_that_do_not_even_end_the_running_server_are_not_kept(
+    paths: Paths, config: Config, tiny_r1: TinyModel, tmp_path: Path
+) -> None:
+    file, away = tmp_path / "one.gguf", tmp_path / "away.gguf"
+    shutil.copy(tiny_r1(), file)
+    settings = of_files(config, one=VariantSettings(file=str(file)))
+
+    async def spoil() -> None:
+        file.rename(away)
+
+    async def mend() -> None:
+        away.rename(file)
+
+    async with chosen(paths, settings) as view:
+        models = view.models
+        variant = load_catalog(settings).find("one")
+        await models.begin(variant, insists=True)
+        await ready(view, "one")
+        assert await models.apply(variant, spoil, "", undo=mend)
+        await until(lambda: "The settings stay as they were" in view.said)
+        await until(file.exists)
+        assert models.running_model == "one"
         assert not models.can("bring_back")
 
 

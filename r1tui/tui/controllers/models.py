@@ -174,8 +174,11 @@ class ModelController:
             self._view.hide_launch(focus=True)
             self.replaced = self._undo = None
         elif self.ready and self._failure is not None:  # what ran goes on
-            failed = f"{self._failure.cause} {say(self._failure.remedies)}"
-            self._view.tell(failed, title="The model was not switched", severity="error", topic=ABOUT_LAUNCH)
+            failed, title = f"{self._failure.cause} {say(self._failure.remedies)}", "The model was not switched"
+            if self._undo is not None:
+                self._view.run_worker(self._undo(), group="restart", name="Going back to the settings from before")
+                title, self._undo = "The settings stay as they were", None
+            self._view.tell(failed, title=title, severity="error", topic=ABOUT_LAUNCH)
         elif self._undo is not None:
             self._view.tell("<chat.back> restarts the model with the settings from before.", topic=ABOUT_LAUNCH)
         elif self.replaced is not None:
