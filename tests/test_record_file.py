@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from r1tui.events import Content, Finished, Reasoning, StreamEvent
 from r1tui.server.answer import AnswerReader
-from r1tui.server.record import LOST_EVENT, gap_event, resumes_at
+from r1tui.server.record import LOST_EVENT, gap_event, read_record, resumes_at
 from r1tui.server.sse import EventSplitter
 from r1tui.supervisor.recorder import RecordFile
 
@@ -56,6 +56,15 @@ def test_any_number_of_gaps_is_counted(parts: list[tuple[int, int]]) -> None:
         record += (gap_event(missing, offset + missing) if missing else b"") + data
         offset += missing + len(data)
         assert resumes_at(record) == offset
+
+
+async def test_a_record_tells_of_the_first_token_by_the_server_s_own_times(tmp_path: Path) -> None:
+    path = tmp_path / "a.sse"
+    path.write_bytes(piece(1).replace(b'"timings":{', b'"timings":{"prompt_ms":4200.0,') + DONE)
+    batches = [batch async for batch in read_record(path, lambda: False, inside_thinking=False)]
+    end = batches[-1][-1]
+    assert isinstance(end, Finished)
+    assert (end.ttft_ms, end.waited_ms, end.first_token_s) == (4200.0, None, 4.2)
 
 
 def test_words_of_a_model_are_no_gap() -> None:

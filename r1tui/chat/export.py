@@ -6,7 +6,7 @@ The keys of the JSON object, which are public: `version` (1), `id`, `title` (the
 `updated` (ISO 8601, UTC), `shown` (the numbers of the exchanges of the shown path) and `exchanges`, each with `number`
 (in the order in which they were asked), `parent` (the number of the one that it follows, or null), `asked`, `question`,
 `state` (`done`, `stopped`, `failed`, or what a running answer does), `answer`, `thinking`, `tokens`, `thinking_tokens`,
-`thinking_s`, `cause`, `remedy`, `model`, and `figures` (null, or the keys of `chat --json`'s last line, and `waited_ms`,
+`thinking_s`, `cause`, `remedy`, `model`, and `figures` (null, or the keys of `chat --json`'s last line and `waited_ms`,
 which of `ttft_ms` was the wait before the server took the question, or null).
 """
 

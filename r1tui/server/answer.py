@@ -159,7 +159,8 @@ def _partial_tag_length(text: str) -> int:
 
 class AnswerReader:
     """Reads one answer. `inside_thinking` says that the prompt ended in `<think>`, or in the thinking of an answer
-    whose beginning is known, so that this one `goes_on`; `knows_prompt`, that this can be relied on."""
+    whose beginning is known, so that this one `goes_on`; `knows_prompt`, that this can be relied on. Of one that is not
+    `is_live`, but a record, the server's own times alone count."""
 
     def __init__(
         self,
@@ -167,11 +168,13 @@ class AnswerReader:
         inside_thinking: bool = False,
         goes_on: bool = False,
         knows_prompt: bool = True,
+        is_live: bool = True,
         owner: ServerOwner = OURS,
     ) -> None:
         self.done = False
         """True if Finished or Failed was yielded."""
         self._goes_on = goes_on
+        self._is_live = is_live
         self._owner = owner
         self._splitter = ThinkSplitter(inside=inside_thinking, goes_on=goes_on, may_lack_open=not knows_prompt)
         self._told_id = False
@@ -337,8 +340,8 @@ class AnswerReader:
             completion_tokens=counted if usage.completion_tokens is None else usage.completion_tokens,
             prompt_tps=seen.prompt_per_second or None if seen else None,
             tps=seen.predicted_per_second or None if seen else None,
-            ttft_ms=self._since_start_ms(self._first_token_s),
-            waited_ms=self._since_start_ms(self._taken_s),
+            ttft_ms=self._since_start_ms(self._first_token_s) if self._is_live else seen.prompt_ms if seen else None,
+            waited_ms=self._since_start_ms(self._taken_s) if self._is_live else None,
         )
 
     def _since_start_ms(self, time_s: float | None) -> float | None:

@@ -72,7 +72,7 @@ async def read_record(
     `is_running` says whether the supervisor still writes. A batch holds what had been written: neighbouring pieces of
     text come as one. A record that `goes_on` is that of the rest of an answer.
     """
-    reader = AnswerReader(inside_thinking=inside_thinking, goes_on=goes_on)
+    reader = AnswerReader(inside_thinking=inside_thinking, goes_on=goes_on, is_live=False)
     splitter = EventSplitter()
     file: int | None = None
     try:
