@@ -18,11 +18,11 @@ from r1tui.planning.held import HeldMemory
 
 INTEGRATED = re.compile(
     r"\b(?:GB10|Thor|Orin|Xavier|Tegra|MI300A)\b|^Apple\b"
-    r"|Radeon(?:\(TM\))? (?:Graphics|[78]\d0M|80[456]0S)|\bgfx115\d\b"
-    r"|Iris|Intel\(R\) (?:UHD |HD )?Graphics|Arc\(TM\) Graphics",
+    r"|Radeon(?:\(TM\))? (?:Graphics|[678]\d0M|80[456]0S|(?:RX )?Vega (?:\d|1[01])\b)|\bgfx115\d\b"
+    r"|Iris|Intel\(R\) (?:UHD |HD )?Graphics(?! \((?:DG|BMG))|Arc\(TM\) (?:Graphics|1\d0[TV])|Adreno|Mali-|\bV3D\b",
     re.IGNORECASE,
 )
-"""Names of GPUs that use the machine's memory: NVIDIA's GB10 and Jetsons, Apple's, AMD's and Intel's."""
+"""Names of GPUs that use the machine's memory: NVIDIA's GB10 and Jetsons, Apple's, AMD's, Intel's, those of phones."""
 CONTEXT_MIB = 1024
 """No process's context takes more; it is what the engine finds missing beside what the driver calls free."""
 
