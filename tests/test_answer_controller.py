@@ -145,6 +145,21 @@ async def test_a_question_whose_model_did_not_come_up_is_in_the_prompt_again(
         assert (one.view.asked, one.view.conversation.every) == ([], [edited])
 
 
+async def test_a_question_waits_for_a_model_that_begins_to_come_up_before_it_is_asked(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths
+) -> None:
+    async with served(llama_server, tiny_r1(answer=ANSWER), paths), chat(paths) as one:
+        one.ask()
+        one.view.coming_model = "two"
+        await one.ended()
+        assert (one.view.asked, one.view.given_back, one.view.said) == ([], [], [])
+        assert one.view.waits[-1] is not None
+        one.view.coming_model, one.view.chosen_model, one.view.running_model = None, "two", "two"
+        one.answers.send_waiting(came_up=True)
+        await one.ended()
+        assert one.view.asked == [HELLO]
+
+
 async def test_a_question_is_asked_of_the_model_that_the_user_chose_while_it_waited(
     llama_server: Path, tiny_r1: TinyModel, paths: Paths
 ) -> None:

@@ -227,9 +227,9 @@ class AnswerController:
         elif conversation is not self._view.conversation:
             self._give_back(Question(question.text, typed))
             self._view.tell("Not asked: another conversation is open now.")
-        elif not self.can_ask():
-            self._give_back(question)
-        else:
+        elif typed is not None and self.why_not_now() is not None:  # a switch has begun: it waits for that model
+            self.submit(question.text, typed, instead_of)
+        elif self.can_ask():
             if choice == "new":
                 self._view.begin_new()
             await self._ask(question)
