@@ -114,6 +114,7 @@ def start_ready(spec: ServerSpec, paths: Paths) -> Status:
     with ThreadPoolExecutor(1) as beside:
         last = beside.submit(asyncio.run, settled(paths)).result()
     assert last.state == "ready", last
+    until(lambda: client.status(paths).state in ("ready", "sleeping"))  # it is told before it is written
     return last
 
 

@@ -149,7 +149,7 @@ async def test_a_deleted_one_is_brought_back_with_a_key(app: Listening, paths: P
         await listed(app, pilot, *ALL)
         await pilot.press("down", "d")
         await listed(app, pilot, "Fish?", "Why birds?")
-        assert any("U restores it" in text for text in app.told)
+        await until(pilot, lambda: any("U restores it" in text for text in app.told))
         await pilot.press("d")
         await listed(app, pilot, "Fish?")
         await pilot.press(key)

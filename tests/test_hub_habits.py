@@ -25,7 +25,7 @@ from tests.hub_habits import FILES, LISTS, WHOLE, Answer, page
 from tests.hub_server import REPO, Faults, Hub, Repository
 
 VARIANT = Variant("tiny", "Tiny", repo=REPO, pattern="*Q8_0*")
-QUICK = Manners(connections=2, stall_s=0.3, backoff_s=0.002, longest_backoff_s=0.02)
+QUICK = Manners(connections=2, backoff_s=0.002, longest_backoff_s=0.02)
 ENOUGH_REQUESTS = 300
 """The tiny model takes ten; ten thousand went out in 25 s before there was an end."""
 
@@ -43,6 +43,11 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Silence is soon given up; a busy machine's slow answer is not."""
     if name.startswith("silence"):
         monkeypatch.setattr(answers, "TIMEOUT_S", 0.5)
+
+
+def manners_for(name: str) -> Manners:
+    """As `short_timeout`."""
+    return replace(QUICK, stall_s=0.3) if name.startswith("silence") else QUICK
 
 
 def model_files() -> dict[str, bytes]:
@@ -79,7 +84,9 @@ def ends(call: Callable[[], object], cause: str, hub: Hub) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_download_ends_whatever_comes_in_a_files_place(hub: Hub, paths: Paths, name: str) -> None:
     hub.file_habit, cause = FILES[name]
-    manners = replace(QUICK, patience_s=0.3) if cause.startswith("No data of") else QUICK
+    manners = manners_for(name)
+    if cause.startswith("No data of"):
+        manners = replace(manners, patience_s=0.3)
     ends(lambda: fetch(paths, manners=manners), cause, hub)
     if cause:
         assert find_model(VARIANT, paths, Config()) is None
@@ -91,7 +98,7 @@ def test_a_download_ends_whatever_comes_in_a_files_place(hub: Hub, paths: Paths,
 def test_a_download_ends_whatever_a_server_without_ranges_sends(hub: Hub, paths: Paths, name: str) -> None:
     hub.faults = Faults(ignore_range=True)
     hub.file_habit, cause = WHOLE[name]
-    ends(lambda: fetch(paths), cause, hub)
+    ends(lambda: fetch(paths, manners=manners_for(name)), cause, hub)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, cause) in FILES.items() if cause])
@@ -102,7 +109,7 @@ def test_what_came_before_is_kept_and_what_passes_is_survived(hub: Hub, paths: P
             hub.file_habit, hub.habitual = FILES[name][0], 3
 
     changed: list[bool] = []
-    fetch(paths, change)
+    fetch(paths, change, manners_for(name))
     assert sum(hub.asked.values()) < 2 * sum(map(len, model_files().values()))
 
 

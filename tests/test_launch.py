@@ -20,15 +20,14 @@ from r1tui.plan.capabilities import EngineDevice
 from r1tui.planning.devices import plan_devices
 from r1tui.system.paths import Paths
 from tests.conftest import CommandLine, TinyModel
-from tests.test_cli_chat import left_behind, status
+from tests.test_cli_chat import left_behind, ready
 
 
 def test_two_at_once_fetch_once_and_share_one_server(r1tui: CommandLine) -> None:
     both = [r1tui.start("serve", "demo", "--detach") for _ in range(2)]
     outputs = [one.communicate(timeout=300) for one in both]
-    now = status(r1tui)
-    assert now["state"] == "ready", outputs
     assert [one.returncode for one in both] == [0, 0], outputs
+    now = ready(r1tui)
     assert {stdout.strip() for stdout, _ in outputs} == {now["endpoint"]}
     assert now["variant"] == "demo"
 

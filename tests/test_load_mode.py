@@ -1,6 +1,5 @@
 """How weights are loaded: read whole into memory where a GPU gains by it and they fit, mapped where they stream."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from r1tui.system.paths import Paths
 from tests import sparse_r1
 from tests.conftest import CommandLine, TinyModel
 from tests.engine_figures import running_worker
+from tests.test_cli_chat import ready
 
 GIB = 1024
 
@@ -113,8 +113,7 @@ def test_a_server_whose_weights_are_all_on_a_device_reads_them_whole(
         r1tui.configure(f"engine: {{source: '{llama_server}'}}\nserver: {{threads: 1, rpc: ['{worker}']}}\n")
         ran = r1tui("serve", "--model", tiny_r1(), "--detach", "--json")
         assert ran.returncode == 0, ran.stdout + ran.stderr
-        now = json.loads(r1tui("status", "--json").stdout)
-        assert now["state"] == "ready"
+        now = ready(r1tui)
         assert now["argv"][now["argv"].index("--load-mode") + 1] == "none"
         signs = read_signs(now["pid"])
         assert signs is not None

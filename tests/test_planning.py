@@ -195,7 +195,8 @@ async def launched(variant_file: Path, config: Config, paths: Paths) -> list[Sta
 def test_a_server_on_an_offload_device_takes_what_was_planned_and_the_next_plan_knows(
     llama_server: Path, paths: Paths, workers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse_r1, "VOCAB", 2048)
+    for name in ("VOCAB", "DENSE_WIDTH"):  # the worker takes all of it for real
+        monkeypatch.setattr(sparse_r1, name, 2048)
     model = sparse_r1.build(tmp_path / "r1.gguf", mla=True, layers=2)
     config = Config(
         engine=EngineSettings(source=str(llama_server)),

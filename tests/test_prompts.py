@@ -245,9 +245,9 @@ async def test_a_conversation_that_is_deleted_for_good_takes_its_kept_prompt_wit
         assert n_kept() == 1
     let_deletions_age(paths.conversations)
     app = R1App(paths, config)
-    async with opened(app):
+    async with opened(app) as pilot:
         assert await app.services.saved.read(lambda store: store.newest(deleted=True)) == []
-        assert n_kept() == 0
+        await until(pilot, lambda: n_kept() == 0)
 
 
 @pytest.mark.usefixtures("slow")

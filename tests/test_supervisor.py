@@ -55,8 +55,7 @@ def test_start_ready_stop(paths: Paths, llama_server: Path, tiny_r1: TinyModel, 
         if status.settled:
             break
     assert states == [state for state in ("starting", "loading", "ready") if state in states]
-    ready = client.status(paths)
-    assert ready.state == "ready"
+    ready = until(lambda: (now := client.status(paths)).state == "ready" and now)  # told at once, written soon
     assert list(ready.as_json()) == [
         "state", "pid", "keeper_pid", "restarts", "exit_status", "variant",
         "endpoint", "uptime_s", "argv", "log", "cause", "remedy", "model_name", "remedies",

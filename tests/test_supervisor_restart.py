@@ -14,7 +14,6 @@ from r1tui.remedies import RestartServer
 from r1tui.server.diagnosis import Diagnosis, Kind
 from r1tui.supervisor import client
 from r1tui.supervisor.lifecycle import decide_restart, format_gave_up, with_fallback
-from r1tui.supervisor.status import read_record
 from r1tui.system.log_reader import older_log
 from r1tui.system.paths import Paths
 from r1tui.system.processes import alive, identify, wait
@@ -126,9 +125,7 @@ def test_a_gpu_that_is_too_small_gets_less_step_by_step(paths: Paths, toy: Toy) 
     assert (ready.state, ready.restarts, ready.plan) == ("ready", 2, PlanSummary(ctx_size=4096))
     assert toy.starts == ["", "cpu-moe", "short"]
     assert ready.argv == toy.argv("short")
-    record = read_record(paths)
-    assert record is not None
-    assert record.spec.smaller == []
+    until(lambda: record_of(paths).spec.smaller == [])
 
 
 def test_cublas_without_memory_gets_less_and_not_the_same_again(paths: Paths, toy: Toy) -> None:

@@ -82,7 +82,8 @@ def stop(paths: Paths) -> Status:
         except OSError:  # a full or read-only disk must not keep a server alive
             return _stop_unsupervised(paths)
         if last_supervisor is not None:
-            wait(last_supervisor, 0.5)  # its last act was to let go of the lock
+            ends = last_supervisor.pid != os.getpid() and is_supervisor(last_supervisor.pid, paths)
+            wait(last_supervisor, 5.0 if ends else 0.5)  # its last act was to let go of the lock
         return stopped
     raise R1tuiError("The supervisor cannot be stopped.", ShowStatus(), Run("kill -9 PROCESS", "ends it"))
 
