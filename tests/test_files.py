@@ -1,5 +1,6 @@
 """Small files of ours: whatever has become of one, it is set aside, that is said, and we go on."""
 
+import errno
 import logging
 import os
 import stat
@@ -18,6 +19,7 @@ from r1tui.system.files import (
     make_way,
     read_json,
     read_json_if_any,
+    replace_file,
     take_damages,
     write_json,
     write_private,
@@ -201,6 +203,31 @@ def test_a_write_that_fails_leaves_the_old_file_alone(tmp_path: Path, monkeypatc
         write_private(place, b"new")
     assert place.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_user_s_file_is_replaced_whole_through_links_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, link = tmp_path / "file.md", tmp_path / "link.md"
+    file.write_bytes(b"old")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    replace_file(link, b"new")
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode), link.is_symlink()) == (b"new", 0o640, True)
+    replace_file(Path("/dev/null"), b"nowhere")
+    replace_file(tmp_path / ("字" * 83 + ".md"), b"made")
+    replace_file(tmp_path / ("字" * 83 + ".md"), b"made anew")
+    before = sorted(tmp_path.iterdir())
+
+    def no_room(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    for path in (link, tmp_path / "another.md"):
+        with pytest.raises(OSError, match="No space left"):
+            replace_file(path, b"newest")
+    assert file.read_bytes() == b"new"
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_backslash_before_u0000_is_no_nul(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def test_conversations_are_read_from_a_disk_without_any_room_and_written_when_th
     home.fill()
     with Store(paths.conversations) as store:
         assert [one.id for one in store.newest()] == ["c2", "c1"]
+        with pytest.raises(R1tuiError, match="is full"):
+            store.rename("c1", "new")
         home.empty()
         store.write([whole(said("c3"))])
         assert [one.id for one in store.newest()] == ["c3", "c2", "c1"]

@@ -177,11 +177,18 @@ def is_refusal(error: Exception) -> bool:
 def refused(error: sqlite3.Error, path: Path) -> R1tuiError:
     """SQLite's refusal in our words."""
     match _code(error):
-        case sqlite3.SQLITE_FULL:
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR if _code(error) == sqlite3.SQLITE_FULL or _has_no_room(path):
             return R1tuiError(f"The disk that holds {path} is full.", "Free some space: then r1tui saves the rest.")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return R1tuiError(f"Another program keeps {path} locked.", "r1tui tries again.")
     return R1tuiError(f"{path}: {error}.", "Make it readable and writable for you.")
+
+
+def _has_no_room(folder: Path) -> bool:
+    """True on a full disk: SQLite calls the shared memory for which there was no room an I/O error."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free == 0
+    return False
 
 
 def _code(error: sqlite3.Error) -> int:

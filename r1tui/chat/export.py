@@ -28,7 +28,7 @@ import msgspec
 from r1tui.chat.conversation import Conversation, Exchange
 from r1tui.chat.rows import Loaded, Tracker
 from r1tui.errors import R1tuiError, os_error
-from r1tui.system.files import write_new
+from r1tui.system.files import replace_file, write_new
 from r1tui.system.paths import component
 from r1tui.text import duration, one_line, plain, safe_json, without_controls
 
@@ -81,10 +81,10 @@ def file_name(name: str, kind: str) -> str:
 
 
 def write_file(path: Path, text: str, *, replace: bool = False) -> bool:
-    """Write the file; False, and nothing done, when there is one and it is not to be replaced. Raises R1tuiError."""
+    """Write the file, whole or not at all; False when there is one and it is not to be replaced. Raises R1tuiError."""
     try:
-        with path.open("w" if replace else "x", encoding="utf-8", errors="replace") as file:
-            file.write(text)
+        data = text.encode(errors="replace")
+        replace_file(path, data) if replace else write_new(path, data, 0o666)
     except FileExistsError:
         return False
     except OSError as error:

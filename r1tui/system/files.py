@@ -144,8 +144,22 @@ def write_new(path: Path, data: bytes, mode: int = 0o600) -> None:
         os.fsync(fd)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace the user's file, or what it is a link to, in one step: where that fails the old one stays.
+
+    A device or a pipe is written to. Raises OSError.
+    """
+    real = Path(os.path.realpath(path))
+    if real.is_file():
+        _replace(real, data, stat.S_IMODE(real.stat().st_mode))
+    elif real.exists():
+        real.write_bytes(data)
+    else:
+        write_new(real, data, 0o666)
+
+
 def _replace(path: Path, data: bytes, mode: int) -> None:
-    partial = path.with_name(f".{path.name[:200]}.{token_hex(6)}")
+    partial = path.with_name(f".{path.name.encode()[:200].decode(errors='ignore')}.{token_hex(6)}")
     write_new(partial, data, mode)
     with _removed_on_failure(partial):
         partial.replace(path)

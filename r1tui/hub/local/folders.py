@@ -140,7 +140,7 @@ def _no_room(name: str, need_bytes: int, disks: list[ModelDisk], needed: dict[Pa
     found = suggest_folders(first, {nearest_folder(disk.folder) for disk in disks})
     more = " more" if lacking_bytes < need_bytes else ""
     if found:
-        places = [f"{folder}/models ({size(shutil.disk_usage(folder).free)} free)" for folder in found[:2]]
+        places = [f"{folder / 'models'} ({size(shutil.disk_usage(folder).free)} free)" for folder in found[:2]]
         remedy = f"Make {' or '.join(places)}, and name it in the config's `model_folders`."
     else:
         remedy = f"Free {size(least)}, or name a folder on a larger disk in the config's `model_folders`."
