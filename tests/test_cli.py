@@ -223,6 +223,19 @@ def test_a_full_stdout_is_a_sentence(r1tui: CommandLine) -> None:
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize("stderr", ["/dev/full", "pipe"])
+def test_an_answer_comes_whatever_becomes_of_stderr(r1tui: CommandLine, tiny_r1: TinyModel, stderr: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as broken, Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "r1tui", "chat", "--model", tiny_r1(), "hi"],
+            stdout=subprocess.PIPE, stderr=full if stderr == "/dev/full" else broken, check=False,
+        )  # fmt: skip
+    assert ran.returncode == 0
+    assert ran.stdout.strip()
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
 def test_closed_streams_are_no_traceback(r1tui: CommandLine, closed: str, tmp_path: Path) -> None:
     for command in ("chat hi --attach unix:/no/such.sock", "", "serve --model /none.gguf"):

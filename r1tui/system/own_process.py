@@ -8,9 +8,12 @@ import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from time import monotonic
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from r1tui.system.lazy import asyncio, futures, logging
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 T = TypeVar("T")
 MOST_THREADS = 32
@@ -20,10 +23,25 @@ _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def forgive_streams(encoding: str | None = None) -> None:
-    """From now on `?` stands on stdout and stderr for what their encoding cannot say; another encoding can be given."""
+    """From now on `?` stands on stdout and stderr for what their encoding cannot say; another encoding can be given.
+
+    And what stderr cannot take (a log on a full disk, a pipe that nobody reads) is dropped: the work goes on.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it was closed
             stream.reconfigure(encoding=encoding, errors="replace")
+    if isinstance(before := sys.stderr, io.TextIOWrapper):
+        with suppress(OSError, ValueError):
+            buffer = io.BufferedWriter(_ForgivingFile(before.fileno(), "wb", closefd=False))
+            sys.stderr = io.TextIOWrapper(buffer, before.encoding, before.errors, line_buffering=True)
+
+
+class _ForgivingFile(io.FileIO):
+    def write(self, data: "ReadableBuffer", /) -> int:
+        with suppress(OSError):
+            if (written := super().write(data)) is not None:  # None: a terminal that would block
+                return written
+        return memoryview(data).nbytes
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
