@@ -72,10 +72,10 @@ class Point:
 
 
 def layouts(header: Header) -> Iterator[ModelLayout]:
-    """Context by cache types by devices, with all layers, half of them, and all but the experts of half."""
+    """Context by cache types by devices, with all layers, half of them, and all but the experts of half or of all."""
     everything = header.n_layers + 1
     placements = [(everything, 0), (everything // 2, 0)]
-    placements += [(everything, header.n_layers // 2)] if header.n_experts else []
+    placements += [(everything, header.n_layers // 2), (everything, header.n_layers)] if header.n_experts else []
     for context, cache, devices in itertools.product(CONTEXTS, CACHE_TYPES, range(1, MOST_DEVICES + 1)):
         for layers, held in placements if cache == "f16" else placements[:1]:
             split = (*(layers // devices,) * (devices - 1), layers - layers // devices * (devices - 1))
