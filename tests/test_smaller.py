@@ -49,6 +49,18 @@ def test_an_h100_computes_fewer_tokens_at_once_then_keeps_fewer_experts_then_a_s
     assert third.host.anonymous_mib < second.host.anonymous_mib
 
 
+def test_a_card_that_was_left_free_takes_layers_before_the_cpu_does(sparse_model: SparseModel) -> None:
+    dense = read_header(sparse_model(sparse_dense.build, name="llama-8b"))
+    wanted = request(24, 8, host_gib=64, ctx_size=49152, ubatch_size=512)
+    plan = make_plan(dense, wanted)
+    assert plan.layout.used == {0}
+    less = fallback_plans(dense, wanted, plan)
+    shared = next(one for one in less if one.ubatch_size == plan.ubatch_size)
+    assert (shared.verdict, shared.layout.used, shared.ctx_size) == ("gpu", frozenset({0, 1}), plan.ctx_size)
+    assert shared.devices[0].planned_mib <= plan.devices[0].planned_mib - 1024
+    assert format_difference(shared, plan) == "some layers on CUDA1"
+
+
 def test_a_context_that_grew_is_given_back_before_a_layer(sparse_model: SparseModel) -> None:
     dense = read_header(sparse_model(sparse_dense.build, name="llama-8b"))
     wanted = request(12, host_gib=64)

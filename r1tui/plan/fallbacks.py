@@ -11,7 +11,9 @@ import msgspec
 
 from r1tui.config import PlanSettings
 from r1tui.gguf import Header
+from r1tui.messages import DevicePlan
 from r1tui.plan import Plan, PlanRequest, make_plan
+from r1tui.text import listed
 
 MOST = 3
 SMALLEST_CONTEXT, SMALLEST_BATCH = 1024, 128
@@ -53,6 +55,8 @@ def format_difference(smaller: Plan, plan: Plan) -> str:
         said.append("all on the CPU")
     elif smaller.n_gpu_layers is not None and smaller.n_gpu_layers < (plan.n_gpu_layers or 0):
         said.append(f"{smaller.n_gpu_layers} layers on the GPU instead of {plan.n_gpu_layers}")
+    if more := [one.name for one, other in _pairs(smaller, plan) if one.planned_mib and not other.planned_mib]:
+        said.append(f"some layers on {listed(more)}")
     if smaller.ubatch_size < plan.ubatch_size:
         said.append(f"{smaller.ubatch_size} prompt tokens at once instead of {plan.ubatch_size}")
     if smaller.ctx_size < plan.ctx_size:
@@ -63,12 +67,15 @@ def format_difference(smaller: Plan, plan: Plan) -> str:
 
 
 def _add(found: list[Plan], plan: Plan, smaller: Plan) -> None:
-    """Keep the plan if it can start, differs from the one before and takes less, on no device more."""
+    """Keep the plan if it can start, differs from the one before and takes less, on no device in use more."""
     before = found[-1] if found else plan
-    pairs = list(zip(smaller.devices, before.devices, strict=True))
-    less = all(one.planned_mib <= other.planned_mib for one, other in pairs)
+    less = all(one.planned_mib <= other.planned_mib or not other.planned_mib for one, other in _pairs(smaller, before))
     if smaller.can_start and format_difference(smaller, before) and less:
         found.append(smaller)
+
+
+def _pairs(smaller: Plan, plan: Plan) -> list[tuple[DevicePlan, DevicePlan]]:
+    return list(zip(smaller.devices, plan.devices, strict=True))
 
 
 def _with_smaller_batch(header: Header, request: PlanRequest, plan: Plan) -> Plan | None:
@@ -79,8 +86,7 @@ def _with_smaller_batch(header: Header, request: PlanRequest, plan: Plan) -> Pla
         smaller = make_plan(header, _with_settings(request, **placed, ubatch_size=size))
         if smaller.verdict == "no" or smaller.kv_on_host != plan.kv_on_host:
             return None
-        pairs = zip(smaller.devices, plan.devices, strict=True)
-        spared_mib = [other.planned_mib - one.planned_mib for one, other in pairs if other.planned_mib]
+        spared_mib = [other.planned_mib - one.planned_mib for one, other in _pairs(smaller, plan) if other.planned_mib]
         if min(spared_mib, default=0) >= LESS_BY_BATCH_MIB:
             return replace(smaller, as_given=plan.as_given)
     return None
@@ -90,8 +96,8 @@ def _less_on_gpus(header: Header, request: PlanRequest, plan: Plan, number: int)
     settings = request.settings
     used_mib = {one.name: one.planned_mib for one in plan.devices}
     devices = tuple(
-        replace(device, margin_mib=int(device.free_mib - _less(used_mib.get(device.name, 0), number)))
-        for device in request.devices
+        replace(device, margin_mib=int(device.free_mib - _less(used, number))) if used else device
+        for device, used in ((device, used_mib.get(device.name, 0)) for device in request.devices)
     )
     fewer = FEWER_LAYERS[number]
     changes: dict[str, Any] = {"ubatch_size": plan.ubatch_size, "ctx_max": plan.ctx_size}
