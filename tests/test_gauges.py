@@ -80,6 +80,18 @@ def test_the_speed_is_that_of_the_last_seconds() -> None:
     assert meter.average_tps == 12.0
 
 
+def test_the_first_tokens_which_take_no_time_are_no_speed() -> None:
+    now = [10.0]
+    meter = SpeedMeter(lambda: now[0])
+    meter.add(Timings(100, 0, 200.0, 1, 250_000.0))
+    assert (meter.now_tps, meter.average_tps, meter.take_sample()) == (None, None, None)
+    now[0] = 10.4
+    meter.add(Timings(100, 0, 200.0, 5, 12.0))
+    assert (meter.now_tps, meter.average_tps, meter.take_sample()) == (12.0, 12.0, 12.0)
+    meter.add(Finished("stop", 100, 0, 1, 200.0, 250_000.0, 900.0))
+    assert meter.take_sample() is None
+
+
 def test_slow_tokens_are_watched_for_longer() -> None:
     now = [0.0]
     meter = SpeedMeter(lambda: now[0])

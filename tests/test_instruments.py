@@ -350,6 +350,7 @@ def test_the_speed_s_course_is_the_mean_of_five_samples_of_an_answer() -> None:
     assert shown[1] == shown[4] == [8.0]
     assert shown[5] == shown[9] == [9.0, 4.0]
     assert shown[10] == [9.0, 5.0, 0.0]
+    assert list(course.peaks) == [10.0, 6.0, 0.0]
 
 
 def test_an_axis_is_never_below_the_headline() -> None:

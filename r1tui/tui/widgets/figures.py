@@ -45,6 +45,8 @@ class SpeedCourse:
 
     def __init__(self) -> None:
         self.means: deque[float] = deque(maxlen=KEPT)
+        self.peaks: deque[float] = deque(maxlen=KEPT)
+        """The highest sample of each span: an axis that holds them does not change with every mean."""
         self._n_samples = 0
         self._open: list[float] = []
 
@@ -55,11 +57,13 @@ class SpeedCourse:
                 self.means[-1] = _mean(self._open)
                 self._open.clear()
             self.means.append(0.0)
+            self.peaks.append(0.0)
         self._n_samples += 1
         if tps is not None:
             if not self._open:
                 self.means[-1] = tps
             self._open.append(tps)
+            self.peaks[-1] = max(self._open)
 
 
 def _mean(values: list[float]) -> float:

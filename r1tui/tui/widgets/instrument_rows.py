@@ -135,7 +135,8 @@ def _speed(figures: Figures, ink: Ink) -> Group:
     large = digits(number) if shown_tps is not None else ["   ", "╺━╸", "   "]
     drawn = values if any(values) else ()
     rows = [Content.assemble((figure, style), "   ", words) for figure, words in zip(large, said, strict=True)]
-    top, gist = round_top(max([shown_tps or 0.0, *values])), None  # the axis holds what the headline says
+    top = round_top(max([shown_tps or 0.0, *figures.speed_course.peaks]))  # the axis holds what the headline says
+    gist = None
     if shown_tps is not None:
         (course,) = curve(values, 4, 1, top, ink)
         gist = Content.assemble((f"{number:>5}", f"bold {style}"), " tok/s ", (course, SPEED))

@@ -70,11 +70,13 @@ class SpeedMeter:
 
     def add(self, timings: Timings | Finished) -> None:
         """Take the server's counters as of now."""
-        self.average_tps = timings.tps or self.average_tps
+        is_telling = (timings.completion_tokens or 0) >= WINDOW_TOKENS  # the first take no time by the server's clock
+        if is_telling:
+            self.average_tps = timings.tps or self.average_tps
         self.prompt_tps = timings.prompt_tps or self.prompt_tps
         if isinstance(timings, Finished):
             self.average_tps, self.prompt_tps = timings.tps, timings.prompt_tps
-            self._unsampled_tps = timings.tps
+            self._unsampled_tps = timings.tps if is_telling else None
             if self._is_ours:
                 self.first_token_s = timings.first_token_s or self.first_token_s
             self.end()
@@ -88,7 +90,7 @@ class SpeedMeter:
             self._points.popleft()
         first_s, first_tokens = self._points[0]
         if now - first_s < WINDOW_S / 4:
-            self.now_tps = timings.tps or None
+            self.now_tps = (timings.tps if is_telling else None) or None
         else:
             self.now_tps = (timings.completion_tokens - first_tokens) / (now - first_s)
 
