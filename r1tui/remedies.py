@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -134,7 +135,7 @@ class ShowPlan(Remedy, frozen=True):
     variant: str = ""
 
     def _command(self) -> str:
-        return f"r1tui plan {self.variant}".strip()
+        return shlex.join(filter(None, ("r1tui", "plan", self.variant)))
 
 
 class FetchModel(Remedy, frozen=True):
@@ -144,7 +145,7 @@ class FetchModel(Remedy, frozen=True):
     verify: bool = False
 
     def _command(self) -> str:
-        return f"r1tui download {self.variant}" + (" --verify" if self.verify else "")
+        return f"r1tui download {shlex.quote(self.variant)}" + (" --verify" if self.verify else "")
 
     def _action(self) -> str:
         return "" if self.verify else "chat.variants"

@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from time import sleep
 from typing import Any
+from urllib.parse import unquote
 
 from tests.hub_habits import Answer, Habit
 
@@ -206,6 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         info = re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         name, revision = (info[1], info[3]) if info else (file[1], file[2]) if file else ("", "")
+        revision, wanted = revision and unquote(revision), unquote(file[3]) if file else ""
         repository = self.hub.repositories.get(name)
         files = repository.revision(revision) if repository else None
         if repository is None or not below:
@@ -218,8 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._json([_entry(path, data, repository.sha256.get(path)) for path, data in files.items()])
         elif info:
             self._json({"id": name, "sha": repository.commit_of(revision), "siblings": []})
-        elif file and file[3] in files:
-            self._file(name, revision, file[3], with_body=with_body)
+        elif wanted in files:
+            self._file(name, revision, wanted, with_body=with_body)
         else:
             self._refuse(404, "EntryNotFound")
 

@@ -278,6 +278,8 @@ REFUSALS: dict[str, tuple[Reply, str]] = {
         Reply(b'{"error": "out of luck"}', kind="application/json", stays_open=True, has_length=False),
         "out of luck",
     ),
+    "a chunk on each line, cut": (Reply(lines(*HELLO[:2]) + b'{"choices": [{"del'), "middle of the answer"),
+    "an error on a line": (Reply(lines(HELLO[0], {"error": "out of luck"})), "out of luck"),
     "an event without end": (Reply(b"data: " + b"x" * (17 << 20)), "an answer without end"),
     "brotli, among others": (Reply(b"\x0b\x05\x80", headers=("Content-Encoding: gzip, br",)), "(br)"),
     "brotli, refused": (Reply(b"\x0b", 500, headers=("Content-Encoding: br",)), "(500) without giving a reason"),

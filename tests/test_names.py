@@ -1,6 +1,8 @@
 """The files that a repository and a pattern mean: a quantisation is a whole word, and no other is taken for it."""
 
 import json
+import re
+import shlex
 from functools import cache
 from pathlib import Path
 
@@ -317,3 +319,16 @@ def test_what_cannot_be_run_as_it_is_there_is_told_with_the_way_out(
         selected("Q4_K_M", *files)
     assert cause in caught.value.cause
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("file", ["a b/M (1)+x-Q4_K_M.gguf", "ü/M-Q4_K_M.gguf", "x'y/M-Q4_K_M.gguf"])
+def test_a_file_of_any_name_is_fetched_and_its_command_can_be_pasted(
+    empty_hub: Hub, paths: Paths, tiny_r1: TinyModel, file: str
+) -> None:
+    empty_hub.repositories[REPO] = Repository({file: tiny_r1().read_bytes()})
+    name = "Q4_K_M" if "'" in file else file.removesuffix(".gguf")
+    fetched = CommandLine(paths).alone("download", f"hf:{REPO}:{name}")
+    assert fetched.returncode == 0, fetched.stderr
+    assert fetched.stdout.strip().endswith(file)
+    [told] = re.findall(r"`(r1tui plan .*)` shows why", fetched.stderr)
+    assert shlex.split(told) == ["r1tui", "plan", f"hf:{REPO}:{name}"]

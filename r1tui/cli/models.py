@@ -1,6 +1,7 @@
 """`r1tui variants`, `download`, `delete` and `inspect`: the models."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
@@ -162,7 +163,8 @@ def _follow(target: Variant, job: Job, pid: int, emit: Emit) -> None:
         run_async(show_events())
     except KeyboardInterrupt:
         raise CancelledError(
-            f"The download of {target.name} continues (PID {pid}).", Run(f"r1tui download {target.name}", "shows it")
+            f"The download of {target.name} continues (PID {pid}).",
+            Run(f"r1tui download {shlex.quote(target.name)}", "shows it"),
         ) from None
 
 
@@ -180,7 +182,7 @@ def _hint_at_plan(target: Variant, context: Context, emit: Emit) -> None:
         entry = next(overview(Catalog({target.name: target}), context.config, paths))
         if entry.plan is not None:
             said = entry.plan.summary().placement
-            emit(Notice("model", f"On this machine: {said}. `r1tui plan {target.name}` shows why."))
+            emit(Notice("model", f"On this machine: {said}. `r1tui plan {shlex.quote(target.name)}` shows why."))
     except UnknownArchitectureError:
         raise
     except R1tuiError:  # the download itself says what is wrong

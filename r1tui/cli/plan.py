@@ -126,7 +126,7 @@ def plan(
     for line in table(made):
         click.echo(plain(line))
     if request.kept:
-        name = f"--model {shlex.quote(model)}" if model else target.name
+        name = f"--model {shlex.quote(model)}" if model else shlex.quote(target.name)
         click.echo(plain(f"- `r1tui plan {name} --forget` drops your settings."))
     if price is not None:
         cost = cost_of(made, price)

@@ -67,7 +67,7 @@ def serve(
         key = Path(spec.key_file).with_name("by-hand-key") if spec.key_file else None
         print_text(as_script(argv, socket, key, spec.plan.env if spec.plan else None), nl=False)
         return
-    target_words = f"--model {shlex.quote(model)}" if model else target.name
+    target_words = f"--model {shlex.quote(model)}" if model else shlex.quote(target.name)
     now = supervisor.adopt(context.paths)
     if now.running:
         check_same_model(now, target, context)

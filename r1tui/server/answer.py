@@ -192,6 +192,11 @@ class AnswerReader:
         self._missing: Gap | None = None
 
     @property
+    def has_begun(self) -> bool:
+        """True if the server has sent a piece of an answer, if only an empty one."""
+        return self._choice is not None
+
+    @property
     def has_end(self) -> bool:
         """True if the server has said why the answer ended, if not yet that its stream did."""
         return self._finish_reason is not None

@@ -107,7 +107,7 @@ class AnswerStream:
             yield from reader.cancel()
         elif reader.has_end:
             yield from reader.finish()
-        elif self._splitter.offset:
+        elif self._splitter.offset or reader.has_begun:
             yield from reader.fail(f"{owner.subject} ended in the middle of the answer.", owner.after_break)
         else:
             cause = broken.cause or f"{self._http.endpoint} closed the connection without an answer."
@@ -217,9 +217,14 @@ class AnswerStream:
             if looks_like_html(bytes(self._body[:1024])):
                 error = web_page(self._http.endpoint)
                 yield from reader.fail(error.cause, *error.remedies)
-            elif self._body.strip():
+                return
+            *lines, last = bytes(self._body).splitlines() or [b""]
+            if lines and is_whole_event(b"\n".join(lines)) and not is_whole_event(last):  # the last was cut
+                for line in lines:
+                    yield from reader.read(line)
+            elif self._body.strip() and not reader.has_begun:
                 yield from reader.read_whole(bytes(self._body))
-            else:
+            elif reader.has_end or not self._body.strip():
                 yield from reader.finish()
         elif self._is_stream and not self._http.owner.is_ours:  # ours is asked for the rest of an event that broke off
             words, rest = self._splitter.pending, self._splitter.rest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shlex
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -251,7 +252,8 @@ class R1App(Guarded, ThemedApp, CopyingApp, NoticingApp):
     def _left_behind(self) -> str | None:
         """The line that the terminal shows after the end about downloads that continue."""
         names = self.services.models.downloads()
-        return f"The download of {names[0]} continues: r1tui download {names[0]} shows it." if names else None
+        shows = f"r1tui download {shlex.quote(names[0])}" if names else ""
+        return f"The download of {names[0]} continues: {shows} shows it." if names else None
 
     async def _may_leave(self) -> str | None:
         """Decide about the server: `keep` or `stop`; None when the user stays. Ends an answer that cannot survive."""
