@@ -60,6 +60,11 @@ class Listening(R1App):
         keys = [str(row.key.value) for row in self.screen.query_one(DataTable).ordered_rows]
         return [key.replace(models.HEADING, "-") for key in keys]
 
+    def verdicts(self) -> list[str]:
+        """What the list says of each model, from above; one empty text before any has a row."""
+        table, names = self.screen.query_one(DataTable), [name for name in self.rows() if not name.startswith("-")]
+        return [str(table.get_cell(name, "verdict")) for name in names] or [""]
+
     def detail(self) -> str:
         """What stands below the list."""
         return str(self.screen.query_one("ModelsScreen > Vertical > Label", Label).render())
@@ -75,5 +80,5 @@ async def welcome(app: R1App, pilot: Pilot[None]) -> WelcomeScreen:
 async def checked(app: "Listening", pilot: Pilot[None]) -> WelcomeScreen:
     """The first list, once all its models are looked at."""
     screen = await welcome(app, pilot)
-    await until(pilot, lambda: "".join(app.rows()[:1]).startswith("-"))
+    await until(pilot, lambda: all(app.verdicts()) and "  …" not in app.verdicts())
     return screen

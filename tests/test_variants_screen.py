@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from tests.screen_rig import ENTRIES
 from tests.tui_rig import opened, to_model, until
 
 __all__ = ["hub", "roomy"]
+Glanced = Callable[[list[ModelEntry]], None]
 
 
 async def test_a_key_asks_the_hub_and_the_verdict_is_exact(hub: Hub, paths: Paths) -> None:
@@ -95,7 +96,8 @@ async def test_a_list_that_is_left_while_it_looks_ends_in_silence(
 ) -> None:
     looked, left = threading.Event(), threading.Event()
 
-    def slowly(catalog: Catalog, *_: Any) -> Iterator[ModelEntry]:
+    def slowly(catalog: Catalog, config: Config, paths: Paths, glanced: Glanced) -> Iterator[ModelEntry]:
+        glanced([ModelEntry(one, None, one.size_gib, None) for one in catalog])
         yield from overview(Catalog({"demo": catalog.find("demo")}), MINE, paths)
         looked.set()
         left.wait(120)
@@ -202,7 +204,7 @@ async def test_a_digit_that_comes_before_the_models_are_checked_takes_its_model_
         taken: list[Variant | None] = []
         catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
         await app.push_screen(ModelsScreen(catalog, app.config, app.paths, Status), taken.append)
-        await until(pilot, lambda: bool(app.rows()))
+        await until(pilot, lambda: app.detail() == "Checking the models…")
         await pilot.press("2")
         await until(pilot, lambda: "Number 2 starts" in app.detail())
         may_look.set()
@@ -220,6 +222,8 @@ async def test_a_model_that_no_variant_means_has_a_row_and_can_be_taken(
     own.symlink_to(tiny_r1())
     app = Listening(paths)
     async with opened(app, (80, 24)) as pilot:
+        screen = await welcome(app, pilot)
+        await until(pilot, lambda: screen.recommended is not None)  # which moves a cursor that nobody has moved
         await to_model(app, pilot, name)
         table = app.screen.query_one(DataTable)
         await until(pilot, lambda: str(own) in app.detail())
@@ -261,7 +265,7 @@ async def test_the_details_of_the_model_that_runs_offer_no_start(monkeypatch: py
         catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
         await app.push_screen(models.ModelsScreen(catalog, MINE, paths, lambda: running))
         await until(pilot, lambda: isinstance(app.screen, models.ModelsScreen) and "It runs now." in app.detail())
-        app.to("demo")
+        await to_model(app, pilot, "demo")
         await until(pilot, lambda: "Enter starts it." in app.detail())
 
 
@@ -369,9 +373,10 @@ async def test_a_model_without_room_keeps_the_list_open_and_says_what_is_needed(
 ) -> None:
     may_look = threading.Event()
 
-    def look(*rest: Any) -> Iterator[ModelEntry]:
+    def look(catalog: Catalog, config: Config, paths: Paths, glanced: Glanced) -> Iterator[ModelEntry]:
+        glanced([ModelEntry(one, None, one.size_gib, None) for one in catalog])
         assert may_look.wait(60)
-        yield from overview(*rest)
+        yield from overview(catalog, config, paths, glanced)
 
     monkeypatch.setattr(models, "overview", look)
     far = Variant("far", repo="acme/far", pattern="*", size_gib=1e6)
@@ -384,6 +389,8 @@ async def test_a_model_without_room_keeps_the_list_open_and_says_what_is_needed(
         if key == "enter":
             may_look.set()
             await until(pilot, lambda: app.rows()[-1:] == ["far"])
+        else:
+            await until(pilot, lambda: "far" in app.rows())
         app.to("far")
         await pilot.press("enter")
         await until(pilot, lambda: any("far needs 976.6 TiB" in one and "model_folders" in one for one in app.told))
@@ -392,3 +399,50 @@ async def test_a_model_without_room_keeps_the_list_open_and_says_what_is_needed(
         app.to("near")
         await pilot.press("enter")
         await until(pilot, lambda: taken == ["near"])
+
+
+async def test_models_stand_in_their_groups_from_the_first_and_none_moves_under_the_cursor(
+    hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_look = threading.Event()
+    glances = [replace(one, plan=None, measured_tps=None) for one in ENTRIES]
+
+    def look(catalog: Catalog, config: Config, paths: Paths, glanced: Glanced) -> Iterator[ModelEntry]:
+        glanced(glances)
+        assert may_look.wait(60)
+        for one in ENTRIES:  # what a glance took to run well does not
+            yield replace(one, verdict="disk") if one.variant.name == "llama-70b" else one
+
+    app = Listening(paths)
+    async with opened(app, (80, 24)) as pilot:
+        await welcome(app, pilot)
+        monkeypatch.setattr(models, "overview", look)
+        monkeypatch.setattr(models, "other_variants", lambda *_: Catalog({}))
+        catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
+        learned: dict[str, ModelEntry] = {}
+
+        async def open_list() -> DataTable[Any]:
+            await app.push_screen(ModelsScreen(catalog, app.config, app.paths, Status, learned))
+            await until(pilot, lambda: bool(app.screen.query(DataTable)) and bool(app.rows()))
+            return app.screen.query_one(DataTable)
+
+        table = await open_list()
+        first = ["-here", "demo", "r1-iq1_s", "qwen-7b", "-well", "llama-70b", "-rest", "r1-q2_k_xl"]
+        assert app.rows() == first
+        assert set(app.verdicts()) == {"  …"}
+        assert str(table.get_cell("qwen-7b", "n")) == "3"
+        await pilot.press("down")
+        await until(pilot, lambda: table.cursor_row == 2)
+        may_look.set()
+        await until(pilot, lambda: "  …" not in app.verdicts())
+        assert str(table.get_cell("llama-70b", "verdict")) == "! ~disk: slow"
+        looking = [one for one in app.workers if one.node is app.screen]
+        await until(pilot, lambda: all(one.is_finished for one in looking))
+        await pilot.pause()
+        assert (app.rows(), table.cursor_row) == (first, 2)
+        may_look.clear()
+        await pilot.press("escape")
+        await open_list()  # what was learned is there at once
+        assert app.rows() == ["-here", "demo", "r1-iq1_s", "qwen-7b", "-rest", "r1-q2_k_xl", "llama-70b"]
+        assert "  …" not in app.verdicts()
+        may_look.set()

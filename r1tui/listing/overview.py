@@ -1,6 +1,6 @@
 """The list of models as one chooses from it: size, place on disk, quality, verdict for this machine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -176,17 +176,25 @@ class ModelEntry:
         }
 
 
-def overview(catalog: Catalog, config: Config, paths: Paths) -> Iterator[ModelEntry]:
+def overview(
+    catalog: Catalog, config: Config, paths: Paths, glanced: Callable[[list[ModelEntry]], None] = lambda _: None
+) -> Iterator[ModelEntry]:
     """Every model of the catalog, looked at one by one. Reads headers, no weights; asks no network.
 
-    What our own running server holds counts as free.
+    What our own running server holds counts as free. `glanced` is told first what names and sizes alone tell of all.
     """
     engine = engine_to_ask(config.engine, paths)
     request = request_here(config, paths, engine, HeldMemory.by(supervisor.status(paths)))
     search, disks, coming = ModelSearch(paths, config), model_disks(paths, config), running_downloads(paths)
-    for variant in catalog:
-        entry = _entry(variant, request, engine, search)
-        yield replace(entry, no_room=_find_no_room(entry, disks, paths), downloading=variant.name in coming)
+
+    def with_disk(entry: ModelEntry) -> ModelEntry:
+        no_room = _find_no_room(entry, disks, paths)
+        return replace(entry, no_room=no_room, downloading=entry.variant.name in coming)
+
+    glances = [with_disk(_glance(variant, request, search)) for variant in catalog]
+    glanced(glances)
+    for glance in glances:
+        yield with_disk(_look(glance, request, engine, search))
 
 
 def _find_no_room(entry: ModelEntry, disks: list[ModelDisk], paths: Paths) -> NoRoomError | None:
@@ -226,11 +234,12 @@ def models_here(catalog: Catalog, config: Config, paths: Paths) -> list[Variant]
     return [*(one for one in catalog if known[one.name] is not None), *other_variants(known, config, paths)]
 
 
-def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search: ModelSearch) -> ModelEntry:
+def _glance(variant: Variant, request: PlanRequest, search: ModelSearch) -> ModelEntry:
+    """What its size and its place on disk tell."""
     paths, config = search.paths, search.config
     found, known = search.find(variant), known_files(variant, paths)
     size_gib = known.listing.size_bytes / 2**30 if known else variant.size_gib
-    entry = ModelEntry(
+    return ModelEntry(
         variant,
         found.path if found else None,
         size_gib,
@@ -241,6 +250,11 @@ def _entry(variant: Variant, request: PlanRequest, engine: Engine | None, search
         progress=progress_of(variant, paths, config) if found is None else None,
         listed_age_s=known.age_s if known else None,
     )
+
+
+def _look(entry: ModelEntry, request: PlanRequest, engine: Engine | None, search: ModelSearch) -> ModelEntry:
+    """What its header tells."""
+    variant, paths, config = entry.variant, search.paths, search.config
     kept = find_kept(variant, config, paths)
     try:
         check = partial(check_architecture, engine=engine, settings=config.engine)

@@ -1,7 +1,7 @@
 """The list of models with what each needs; choosing one brings it up. The first time, with a word on the machine."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from textwrap import wrap
@@ -22,7 +22,7 @@ from r1tui.hub.download.staging import check_room_for
 from r1tui.hub.listing.remote import ask_hub
 from r1tui.hub.local.folders import NoRoomError
 from r1tui.hub.removal import find_removal, remove
-from r1tui.listing.overview import Group, ModelEntry, other_variants, overview
+from r1tui.listing.overview import ModelEntry, other_variants, overview
 from r1tui.listing.recommend import Recommendation, format_machine, recommend, surroundings
 from r1tui.machine.hardware import detect_machine
 from r1tui.messages import Status
@@ -32,10 +32,11 @@ from r1tui.tui.commands import bindings_of
 from r1tui.tui.questions import Choice
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.screens.dialogs import AskScreen
+from r1tui.tui.screens.listed_models import ListedModels
 from r1tui.tui.screens.table_base import TableScreen
 from r1tui.tui.widgets import model_words
 from r1tui.tui.widgets.gauges import ink_of
-from r1tui.tui.widgets.model_cells import GROUPS, Cells, columns
+from r1tui.tui.widgets.model_cells import Cells, columns
 from r1tui.tui.widgets.transcript_rows import safe_text
 
 LIST = "The list of models"
@@ -53,25 +54,30 @@ class ModelsScreen(TableScreen[Variant]):
     CELL_PADDING = 0
     BINDINGS = bindings_of("variants")
 
-    def __init__(self, catalog: Catalog, config: Config, paths: Paths, server: Callable[[], Status]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        config: Config,
+        paths: Paths,
+        server: Callable[[], Status],
+        known: dict[str, ModelEntry] | None = None,
+    ) -> None:
+        """`known` is kept from list to list: what was learned of each model."""
         super().__init__()
         self._catalog = catalog
         self._config = config
         self._paths = paths
         self._server = server
-        self._current = catalog.listed_name(server())
-        self._entries: dict[str, ModelEntry] = {}
-        self._others: list[Variant] = []
-        """Models on this machine that are none of the catalog's."""
+        self._current = server().variant
+        self._models = ListedModels(catalog, known if known is not None else {})
         self._under: str | None = self._current if self._current in {one.name for one in catalog} else None
         """The name of the model under the cursor, as of `_follow`."""
         self._is_moved = self._under is not None
         """True once the cursor is where the user wants it."""
-        self._numbered: list[Variant] = []
-        """Those that a digit takes, in their order."""
+        self._may_move = True
+        """True as long as models may change places: nobody has moved the cursor since the list began to look."""
         self._typed_number: int | None = None
         """A digit that was typed before its model was known to be here."""
-        self._is_grouped = False
         self._offered: tuple[bool, ...] = ()
 
     def _looked(self, entries: list[ModelEntry]) -> None:
@@ -95,23 +101,21 @@ class ModelsScreen(TableScreen[Variant]):
         table, name = self.query_one(DataTable), self._under
         table.clear(columns=True)
         cells = self._cells = self._cells_now()
-        has_vram = any(one.needs is not None and one.needs.vram_total_mib for one in self._entries.values())
+        entries = self._models.entries
+        has_vram = any(one.needs is not None and one.needs.vram_total_mib for one in entries.values())
         for key, width in self._widths.items():
             table.add_column(cells.title(key, has_vram=has_vram), key=key, width=width)
-        self._numbered = []
-        for group, variants in self._groups():
-            if group is not None:
-                table.add_row(*cells.heading(group).values(), key=f"{HEADING}{group}")
+        numbers = {one.name: number for number, one in enumerate(self._models.numbered[:9], 1)}
+        for group, variants in self._models.groups():
+            table.add_row(*cells.heading(group).values(), key=f"{HEADING}{group}")
             for variant in variants:
-                entry, number = self._entries.get(variant.name), None
-                if group == "here":
-                    self._numbered.append(variant)
-                    number = len(self._numbered) if len(self._numbered) < 10 else None
-                shown = cells.of(entry, number) if entry is not None else cells.unknown(variant)
+                entry = entries.get(variant.name)
+                number = numbers.get(variant.name)
+                shown = cells.of(entry, number) if entry is not None else cells.unknown(variant, number)
                 table.add_row(*shown.values(), key=variant.name)
-        if name is None or name not in table.rows:
+        if table.row_count and (name is None or name not in table.rows):
             self._under = name = next(filter(None, map(self._named_at, range(table.row_count))), None)
-        if name is not None:
+        if name is not None and name in table.rows:
             table.move_cursor(row=table.get_row_index(name))
         self._show_detail()
         if self._typed_number is not None:
@@ -122,16 +126,6 @@ class ModelsScreen(TableScreen[Variant]):
         rows = self.query_one(DataTable).ordered_rows
         name = str(rows[row].key.value) if row < len(rows) else HEADING
         return None if name.startswith(HEADING) else name
-
-    def _groups(self) -> Iterator[tuple[Group | None, list[Variant]]]:
-        """Groups of models, in order; without a group before all were checked."""
-        variants = [*self._catalog, *self._others]
-        if not self._is_grouped:
-            yield None, variants
-            return
-        for group in GROUPS:
-            if of_it := [one for one in variants if self._entry_of(one).group == group]:
-                yield group, of_it
 
     def _cells_now(self) -> Cells:
         colors = self.app.theme_variables
@@ -148,28 +142,43 @@ class ModelsScreen(TableScreen[Variant]):
     @work(name=LIST, thread=True, exclusive=True, group="look")
     def _look(self, catalog: Catalog) -> None:
         worker, app = get_current_worker(), self.app  # a screen that was left is of no app
-        entries = []
+        entries: list[ModelEntry] = []
+        others: Catalog | None = None
 
-        def look(models: Catalog, show: Callable[[ModelEntry], None]) -> None:
-            for entry in overview(models, self._config, self._paths):
-                if worker.is_cancelled:
-                    return
-                entries.append(entry)
-                app.call_from_thread(show, entry)
+        def tell(what: Callable[..., object], *told: object) -> None:
+            if not worker.is_cancelled:
+                app.call_from_thread(what, *told)
 
-        look(catalog, self._show)
-        if self.is_attached and not worker.is_cancelled:
-            app.call_from_thread(self._all_looked, list(entries))
-            known = {entry.variant.name: entry.path for entry in entries}
-            if len(found := other_variants(known, self._config, self._paths)):
-                look(found, self._show_other)
-                app.call_from_thread(self._fill)
+        def find_others(known: list[ModelEntry]) -> Catalog:
+            return other_variants({one.variant.name: one.path for one in known}, self._config, self._paths)
+
+        def glanced(glances: list[ModelEntry]) -> None:
+            nonlocal others
+            others = find_others(glances)
+            tell(self._place, glances, list(others))
+
+        for entry in overview(catalog, self._config, self._paths, glanced):
+            entries.append(entry)
+            tell(self._show, entry)
+            if worker.is_cancelled:
+                return
+        if others is None:
+            others = find_others(entries)
+        tell(self._place, entries, list(others))
+        tell(self._looked, entries)
+        for entry in overview(others, self._config, self._paths) if len(others) else ():
+            tell(self._show, entry)
+
+    def _place(self, glances: list[ModelEntry], others: list[Variant]) -> None:
+        """Show the models in their groups, if these are not shown yet, or may still change."""
+        models = self._models
+        if self._is_open:
+            self._follow()
+        if self._is_open and (not models.are_placed or self._may_move):
+            models.others = others
+            if models.place(glances):
+                self._fill()
             self._typed_number = None
-
-    def _all_looked(self, entries: list[ModelEntry]) -> None:
-        self._is_grouped, self._others = True, []
-        self._fill()
-        self._looked(entries)
 
     async def _ask(self, variant: Variant, *, headers: bool) -> None:
         """Get sizes and, where the model is not here, its headers: what an exact verdict needs."""
@@ -203,8 +212,11 @@ class ModelsScreen(TableScreen[Variant]):
         super().work_failed(name, error)
         if name == LIST and self._is_open:
             for variant in self._catalog:
-                if variant.name not in self._entries:
+                if variant.name not in self._models.entries:
                     self._show(ModelEntry(variant, None, variant.size_gib, None))
+            if not self._models.are_placed:
+                self._models.place()
+                self._fill()
 
     @property
     def _is_open(self) -> bool:
@@ -213,13 +225,14 @@ class ModelsScreen(TableScreen[Variant]):
 
     def _look_again(self) -> None:
         if self._is_open:
+            self._may_move = True
             self._look(self._catalog)
 
     def _show(self, entry: ModelEntry) -> None:
         if not self._is_open:
             return
         name = entry.variant.name
-        self._entries[name] = entry
+        self._models.entries[name] = entry
         table = self.query_one(DataTable)
         if name in table.rows:
             for key, text in self._cells.of(entry).items():
@@ -228,16 +241,12 @@ class ModelsScreen(TableScreen[Variant]):
         if self._under == name:
             self._show_detail()
 
-    def _show_other(self, entry: ModelEntry) -> None:
-        """Keep a model that no variant means; the list is filled with it when all are known."""
-        self._others = [*(one for one in self._others if one.name != entry.variant.name), entry.variant]
-        self._show(entry)
-
     def _show_detail(self) -> None:
         variant = self._under_cursor()
         if variant is None:
+            self._say([] if self._models.are_placed else ["Checking the models…"])
             return
-        entry = self._entries.get(variant.name)
+        entry = self._models.entries.get(variant.name)
         if entry is not None and entry.no_room is not None:  # more than a line, and all of it matters
             lines = wrap(f"{entry.no_room.cause} {entry.no_room.remedies[0].words()}", self._columns)
             above = [
@@ -258,7 +267,7 @@ class ModelsScreen(TableScreen[Variant]):
 
     def _under_cursor(self) -> Variant | None:
         self._follow()
-        return self._variant(self._under)
+        return self._models.find(self._under)
 
     def _follow(self) -> None:
         """Learn where the user moved the cursor: the table tells it later than the next key or result may come.
@@ -274,26 +283,19 @@ class ModelsScreen(TableScreen[Variant]):
             row += 1 if before < row or row == 0 else -1
             table.move_cursor(row=row)
         if (name := self._named_at(row)) not in (None, under):
-            self._under, self._is_moved = name, True
-
-    def _variant(self, name: str | None) -> Variant | None:
-        return next((one for one in (*self._catalog, *self._others) if one.name == name), None)
-
-    def _entry_of(self, variant: Variant) -> ModelEntry:
-        """The model's entry."""
-        return self._entries.get(variant.name) or ModelEntry(variant, None, variant.size_gib, None)
+            self._under, self._is_moved, self._may_move = name, True, False
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        if (variant := self._variant(event.row_key.value)) is not None:
+        if (variant := self._models.find(event.row_key.value)) is not None:
             self._choose(variant)
 
     @work(name="Choosing the model", exclusive=True, group="choose")
     async def _choose(self, variant: Variant) -> None:
         """Close with this model; one for which no disk has room now keeps the list open, and the user is told why."""
-        entry = self._entry_of(variant)
+        entry = self._models.entry_of(variant)
         try:
             if entry.path is None:
                 await asyncio.to_thread(check_room_for, variant, self._paths, self._config)
@@ -306,9 +308,9 @@ class ModelsScreen(TableScreen[Variant]):
             self.dismiss(variant)
 
     def action_pick(self, number: int) -> None:
-        if number <= len(self._numbered):
-            self.dismiss(self._numbered[number - 1])
-        elif not self._is_grouped:
+        if number <= len(self._models.numbered):
+            self.dismiss(self._models.numbered[number - 1])
+        elif not self._models.are_placed:
             self._typed_number = number
             self._say([f"Number {number} starts when all models are checked."])
 
@@ -321,9 +323,9 @@ class ModelsScreen(TableScreen[Variant]):
     def action_ask_hub(self) -> None:
         if (variant := self._under_cursor()) is None:
             return
-        entry = self._entry_of(variant)
+        entry = self._models.entry_of(variant)
         self.notify(f"Reading {entry.variant.name} from the hub…")
-        work = self._ask(entry.variant, headers=entry.variant.name in self._entries and entry.path is None)
+        work = self._ask(entry.variant, headers=entry.variant.name in self._models.entries and entry.path is None)
         self.app.run_worker(work, name="Reading from the hub")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -333,7 +335,7 @@ class ModelsScreen(TableScreen[Variant]):
         variant = self._under_cursor() if self._is_open else None
         if variant is None or action == "ask_hub":
             return variant is not None and variant.repo is not None
-        entry = self._entry_of(variant)
+        entry = self._models.entry_of(variant)
         return entry.owner == "r1tui" or entry.progress is not None
 
 
@@ -346,10 +348,8 @@ class WelcomeScreen(ModelsScreen):
     }
     """
 
-    def __init__(self, catalog: Catalog, config: Config, paths: Paths, server: Callable[[], Status]) -> None:
-        super().__init__(catalog, config, paths, server)
-        self.recommended: str | None = None
-        """The name of the model that the user was told to begin with, its size included."""
+    recommended: str | None = None
+    """The name of the model that the user was told to begin with, its size included."""
 
     def _heading(self) -> ComposeResult:
         yield Static(Text("Checking this machine…"), id="welcome")
@@ -387,7 +387,7 @@ class WelcomeScreen(ModelsScreen):
             said.append(safe_text(advice.variant.name), "bold")
             said.append(f": {advice.why}\n")
             said.append(in_keys("<variants.choose> downloads and starts it.", self.app))
-            entry = self._entries.get(advice.variant.name)
+            entry = self._models.entries.get(advice.variant.name)
             if entry is not None and entry.plan is None and advice.variant.repo is not None:
                 said.append(in_keys(" <variants.ask_hub> estimates its speed.", self.app))
             self._follow()

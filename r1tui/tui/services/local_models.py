@@ -13,6 +13,7 @@ from r1tui.messages import Status
 from r1tui.system.paths import Paths
 
 if TYPE_CHECKING:
+    from r1tui.listing.overview import ModelEntry
     from r1tui.tui.services.trials import Trials
 
 
@@ -22,6 +23,8 @@ class LocalModels:
     def __init__(self, paths: Paths, config: Config) -> None:
         self._paths = paths
         self._config = config
+        self.listed: dict[str, ModelEntry] = {}
+        """What the list of models has learned of each, by name; kept from list to list."""
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
@@ -20,6 +21,9 @@ from r1tui.tui.services.saver import Saver
 from r1tui.tui.services.server import ServerMonitor
 from r1tui.tui.services.session import Session
 from r1tui.tui.services.unsaved import UnsavedWork
+
+if TYPE_CHECKING:
+    from r1tui.listing.overview import ModelEntry
 
 SAMPLE_S = 1.0
 
@@ -44,9 +48,9 @@ class Services:
     """The models that there are."""
 
     @property
-    def for_models(self) -> tuple[Catalog, Config, Paths, Callable[[], Status]]:
+    def for_models(self) -> tuple[Catalog, Config, Paths, Callable[[], Status], "dict[str, ModelEntry]"]:
         """Values that the list of models needs."""
-        return self.models.catalog, self.config, self.paths, self.monitor.refresh
+        return self.models.catalog, self.config, self.paths, self.monitor.refresh, self.models.listed
 
     def make_sampler(self) -> Sampler:
         """Measures the machine, and the server's process."""

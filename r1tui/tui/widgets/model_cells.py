@@ -99,9 +99,9 @@ class Cells:
         }
         return {key: cells[key] for key in self._widths}
 
-    def unknown(self, variant: Variant) -> dict[str, Text]:
+    def unknown(self, variant: Variant, number: int | None = None) -> dict[str, Text]:
         """The cells of a model that has not been looked at."""
-        cells = self.of(ModelEntry(variant, None, variant.size_gib, None))
+        cells = self.of(ModelEntry(variant, None, variant.size_gib, None), number)
         return cells | {"verdict": Text("  …", no_wrap=True)}
 
     def _mark(self, entry: ModelEntry) -> str:
