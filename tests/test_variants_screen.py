@@ -446,3 +446,31 @@ async def test_models_stand_in_their_groups_from_the_first_and_none_moves_under_
         assert app.rows() == ["-here", "demo", "r1-iq1_s", "qwen-7b", "-rest", "r1-q2_k_xl", "llama-70b"]
         assert "  …" not in app.verdicts()
         may_look.set()
+
+
+@pytest.mark.parametrize(
+    ("size", "needs", "title"),
+    [
+        ((60, 20), "45 %", "DeepSeek-R1 671B, dynamic 1.58 bit · fair"),
+        ((80, 24), "45 %", "DeepSeek-R1 671B, dynamic 1.58 bit · fair · ~ 4.1 to 9.3 tokens/s"),
+        ((120, 40), "", "DeepSeek-R1 671B, dynamic 1.58 bit · fair · ~ 4.1 to 9.3 tokens/s"),
+        ((160, 40), "", "DeepSeek-R1 671B, dynamic 1.58 bit · fair · ~ 4.1 to 9.3 tokens/s"),
+        ((200, 60), "", "DeepSeek-R1 671B, dynamic 1.58 bit · fair · ~ 4.1 to 9.3 tokens/s"),
+    ],
+)
+async def test_the_list_leaves_all_of_the_instruments_in_view_or_nothing(
+    monkeypatch: pytest.MonkeyPatch, paths: Paths, size: tuple[int, int], needs: str, title: str
+) -> None:
+    monkeypatch.setattr(models, "overview", lambda *_: iter(ENTRIES))
+    app = Listening(paths)
+    async with opened(app, size) as pilot:
+        catalog = Catalog({entry.variant.name: entry.variant for entry in ENTRIES})
+        await app.push_screen(ModelsScreen(catalog, MINE, paths, lambda: Status(variant="r1-iq1_s")))
+        await to_model(app, pilot, "r1-iq1_s")
+        await until(pilot, lambda: app.detail().split("\n")[0] == title)
+        table, box = app.screen.query_one(DataTable), app.screen.query_one("ModelsScreen > Vertical")
+        await until(pilot, lambda: str(table.get_cell("r1-iq1_s", "needs")).strip(" ▏▎▍▌▋▊▉█") == needs)
+        assert table.virtual_size.width <= table.size.width
+        panel = app.chat.instruments.region
+        assert box.region.width == size[0] or (box.region.right <= panel.x and panel.right == size[0])
+        assert (box.region.width == size[0]) == (size[0] < 154)

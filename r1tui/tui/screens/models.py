@@ -250,14 +250,16 @@ class ModelsScreen(TableScreen[Variant]):
         if entry is not None and entry.no_room is not None:  # more than a line, and all of it matters
             lines = wrap(f"{entry.no_room.cause} {entry.no_room.remedies[0].words()}", self._columns)
             above = [
-                model_words.title(entry),
-                *filter(None, [in_keys(model_words.needs(entry), self.app)]),
+                model_words.title(entry, self._columns),
+                *filter(None, [in_keys(model_words.needs(entry, self._columns), self.app)]),
             ]  # the first is wanted less
             self._say([*above[max(0, len(above) + len(lines) - self.SAID_ROWS) :], *lines])
         else:
             runs = (status := self._server()).running and self._catalog.listed_name(status) == variant.name
             lines = list(
-                model_words.details(entry, runs=runs) if entry is not None else model_words.words_before_check(variant)
+                model_words.details(entry, self._columns, runs=runs)
+                if entry is not None
+                else model_words.words_before_check(variant)
             )
             self._say(in_keys(line, self.app) for line in lines)
         offered = tuple(self.check_action(action, ()) is True for action in ("delete", "ask_hub"))

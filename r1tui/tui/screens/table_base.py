@@ -18,7 +18,8 @@ from r1tui.tui.widgets.key_line import KeyLine
 BESIDE_TABLE = 6
 """Lines of the screen that are neither the table's nor said of it: frame, footer and a little air."""
 WIDEST = 116
-SHARE_PERCENT = 96
+PANEL, WIDE_PANEL, VAST = 38, 70, 180
+"""Columns of the chat's instruments, and of a terminal that gives them more."""
 
 
 class ListTable(DataTable[RenderableType], inherit_bindings=False):
@@ -38,7 +39,8 @@ class TableScreen(Dialog[ScreenResultType]):
     CELL_PADDING: ClassVar[int] = 1
     DEFAULT_CSS = f"""
     TableScreen {{
-        & > Vertical {{ width: {WIDEST}; max-width: {SHARE_PERCENT}%; }}
+        & > Vertical {{ width: 100%; max-width: 100%; }}
+        &.-beside {{ align-horizontal: left; & > Vertical {{ width: {WIDEST}; }} }}
         DataTable {{ height: auto; min-height: 3; background: $surface; }}
         Label {{
             width: 1fr;
@@ -75,11 +77,17 @@ class TableScreen(Dialog[ScreenResultType]):
         return max(0, self.query_one(DataTable).cursor_row)
 
     @property
+    def _is_beside_panel(self) -> bool:
+        """True if all of the instruments have room beside the list; of a part of them nothing could be read."""
+        return self.size.width - WIDEST >= (WIDE_PANEL if self.size.width >= VAST else PANEL)
+
+    @property
     def _columns(self) -> int:
         """Room that the table has, beside frame and scroll bar."""
-        return min(WIDEST, self.size.width * SHARE_PERCENT // 100) - 6
+        return (WIDEST if self._is_beside_panel else self.size.width) - 6
 
     def on_resize(self) -> None:
+        self.set_class(self._is_beside_panel, "-beside")
         rows = self.size.height - BESIDE_TABLE - self.SAID_ROWS - self._heading_rows
         if (table := self.query_one_optional(DataTable)) is not None:
             table.styles.max_height = max(3, rows)

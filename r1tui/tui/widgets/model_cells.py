@@ -9,7 +9,7 @@ from rich.text import Text
 from r1tui.catalog.variants import Variant
 from r1tui.listing.overview import Group, MemoryNeeds, ModelEntry
 from r1tui.plan.verdict import Verdict
-from r1tui.text import part_of, shortened, size
+from r1tui.text import part_of, percent, shortened, size
 from r1tui.tui.widgets.gauges import Ink, bar, elided, one_line
 
 GROUPS: dict[Group, str] = {
@@ -49,13 +49,20 @@ MIDDLE = {"n": 1, "name": 18, "size": 9, "here": 9, "verdict": 13, "needs": 5, "
 WIDE = {"n": 1, "name": 23, "size": 9, "here": 9, "verdict": 13, "needs": 13, "tps": 12, "bits": 5, "quality": 15}
 
 
+SHARE_CELLS = 5
+"""Of `100 %`."""
+NEEDS_BAR = 4
+"""Cells of the bar beside the share of all memory that a model needs, and the gap after it, where there is room."""
+
+
 def columns(room: int) -> dict[str, int]:
     """The widths of the columns that fit, by key, each with its gap; the name takes what is left."""
     for widths in (WIDE, MIDDLE, NARROW):
         if (left := room - sum(widths.values()) - len(widths)) >= 0:
             break
-    name = widths["name"] + max(0, min(left, 12))
-    return {key: width + 1 for key, width in (widths | {"name": name}).items()}
+    more = 0 if widths is WIDE else max(0, min(left, NEEDS_BAR))
+    name = widths["name"] + max(0, min(left - more, 12))
+    return {key: width + 1 for key, width in (widths | {"name": name, "needs": widths["needs"] + more}).items()}
 
 
 class Cells:
@@ -71,7 +78,7 @@ class Cells:
     def title(self, key: str, *, has_vram: bool) -> Text:
         """The column's heading."""
         width = self._widths[key]
-        if key == "needs" and width >= len("VRAM RAM"):
+        if key == "needs" and width >= WIDE["needs"]:
             return Text(f"{'VRAM':<{(width - 1) // 2}} RAM" if has_vram else "RAM")
         return self._fitted(key, "tok/s" if key == "tps" and width < WIDE["tps"] else TITLES[key])
 
@@ -131,15 +138,23 @@ class Cells:
         return Text(f"{shown.sign} {guess}{words}", self._color(shown.color), no_wrap=True)
 
     def _needs(self, needs: MemoryNeeds | None) -> Text:
-        """Two bars, of VRAM and of RAM; one where there is no GPU."""
+        """Two bars, of VRAM and of RAM; one where there is no GPU; in a narrow column the share of both in figures."""
         if needs is None or not needs.ram_total_mib:
             return Text("")
+        if self._widths["needs"] < WIDE["needs"]:
+            return self._share(needs)
         ram, width = needs.ram_mib / needs.ram_total_mib, self._widths["needs"]
         if not needs.vram_total_mib:
             return self._bar(ram, width, "secondary")
         part = (width - 1) // 2
         vram = self._bar(needs.vram_mib / needs.vram_total_mib, part, "primary")
         return Text.assemble(vram, " ", self._bar(ram, part, "secondary"), no_wrap=True)
+
+    def _share(self, needs: MemoryNeeds) -> Text:
+        needed_mib = needs.vram_mib + needs.ram_mib + needs.disk_mib
+        share = needed_mib / (needs.vram_total_mib + needs.ram_total_mib)
+        said, width = percent(min(share, 9.99)).rjust(SHARE_CELLS), self._widths["needs"] - SHARE_CELLS - 1
+        return Text.assemble(self._bar(share, width, "primary"), " ", said, no_wrap=True) if width > 1 else Text(said)
 
     def _bar(self, share: float, width: int, color: str) -> Text:
         plain = bar(share, width, self._ink).plain

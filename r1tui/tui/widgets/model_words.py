@@ -15,10 +15,10 @@ def words_before_check(variant: Variant) -> Iterator[str]:
     yield "Checking…"
 
 
-def details(entry: ModelEntry, *, runs: bool) -> Iterator[str]:
-    """Details beside the table, in four lines."""
-    yield title(entry)
-    yield entry.problem or needs(entry)
+def details(entry: ModelEntry, columns: int, *, runs: bool) -> Iterator[str]:
+    """Details beside the table, in four lines of so many columns."""
+    yield title(entry, columns)
+    yield entry.problem or needs(entry, columns)
     if entry.path is not None:
         yield f"{entry.path}{f' ({OWNERS[entry.owner]})' if entry.owner else ''}"
     elif entry.progress is not None:
@@ -30,18 +30,28 @@ def details(entry: ModelEntry, *, runs: bool) -> Iterator[str]:
     yield f"{'It runs now.' if runs else does}{age}"
 
 
-def title(entry: ModelEntry) -> str:
+def title(entry: ModelEntry, columns: int) -> str:
     """Its name for people, how good it is and how fast."""
     speed = f"{entry.speed} tokens/s" if entry.speed not in ("", "unknown") else ""
-    return " · ".join(filter(None, (entry.variant.title, entry.variant.quality, speed)))
+    return _fitting(columns, entry.variant.title, entry.variant.quality, speed)
 
 
-def needs(entry: ModelEntry) -> str:
+def _fitting(columns: int, *parts: str) -> str:
+    """The parts as far as they fit on a line: none but the first is cut."""
+    said = ""
+    for part in filter(None, parts):
+        if said and len(said) + len(part) + 3 > columns:
+            break
+        said = f"{said} · {part}" if said else part
+    return said
+
+
+def needs(entry: ModelEntry, columns: int) -> str:
     """What it takes of VRAM and RAM, and the key that reads exact values; empty if nothing is known."""
     takes, layers = memory(entry.needs) if entry.needs is not None else "", entry.layers
     if entry.needs is not None and entry.needs.disk_mib:
         layers = layers.removesuffix(", weights from disk")
-    said = " · ".join(filter(None, (takes, layers)))
+    said = _fitting(columns, takes, layers)
     if entry.exact:
         return said
     exactly = "<variants.ask_hub> reads exact values." if entry.variant.repo else ""
