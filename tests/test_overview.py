@@ -76,7 +76,7 @@ def test_the_disk_is_named_once_below_the_list(sparse_model: SparseModel) -> Non
     header = read_header(sparse_model(sparse_r1.build, mla=True))
     devices = (Device("CUDA0", "cuda", 32 << 10, 32 << 10),)
     made = make_plan(header, PlanRequest(96 << 10, 92 << 10, 8, devices=devices))
-    said = needs(ModelEntry(Variant("r1"), header.path, 230.0, made.verdict, plan=made))
+    said = needs(ModelEntry(Variant("r1"), header.path, 230.0, made.verdict, plan=made), 120)
     assert re.fullmatch(
         r"\d\d\.\d of 32\.0 GiB VRAM \+ 89\.1 of 96\.0 GiB RAM \+ \d\d\.\d GiB from disk · "
         r"62 layers on CUDA0, experts of \d+ on the CPU",
