@@ -196,6 +196,14 @@ def test_certificates_that_are_not_there_are_named(name: str, monkeypatch: pytes
         check_network()
 
 
+def test_a_file_for_keys_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    check_network()
+    monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/keys")
+    with pytest.raises(UsageError, match="SSLKEYLOGFILE points to a file"):
+        check_network()
+
+
 @pytest.fixture
 def hub(empty_hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     empty_hub.repositories[REPO] = Repository({"Tiny-R1-Q8_0.gguf": b"GGUF"})

@@ -86,6 +86,10 @@ def check_network() -> None:
         if (given := os.environ.get(name)) and not is_right(Path(given)):
             remedy = f"Set it to a {what} of certificates, or unset it."
             raise UsageError(f"{name} points to a {what} that does not exist.", remedy)
+    if (given := os.environ.get("SSLKEYLOGFILE")) and not os.access(Path(given).parent, os.W_OK):
+        raise UsageError(
+            "SSLKEYLOGFILE points to a file that cannot be written.", "Set it to another file, or unset it."
+        )
 
 
 def check_proxies() -> None:
