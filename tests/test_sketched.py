@@ -1,6 +1,7 @@
 """Plans of models that are not here, by their size and published dimensions, and for machines that are not this one."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,10 @@ def test_all_strategies_are_compared_in_one_command(r1tui: CommandLine, mla: Pat
     assert [row["n_gpu_layers"] for row in rows] == [62, 10, 7]
     text = r1tui("plan", "--vram", "24", "--ram", "256", "--compare").stdout
     assert "r1-iq1_s" in text
+    small = r1tui("plan", "--model", mla, "--vram", "24", "--ram", "96", "--compare").stdout
+    assert re.search(r"experts +disk .* 93\.1 GiB \+ \d\d\.\d GiB on disk ", small)
+    alone = r1tui("plan", "--model", mla, "--vram", "24", "--ram", "96").stdout
+    assert re.search(r"of 98,304 MiB, \d\d,\d{3} of it on disk\n", alone)
     assert "~hybrid" in text
 
 

@@ -114,7 +114,7 @@ def _cells(row: ComparedPlan) -> tuple[str, ...]:
         str(plan.n_cpu_moe or 0),
         f"{plan.ctx_size:,}",
         size(plan.on_devices_mib * 2**20),
-        size(plan.host.planned_mib * 2**20),
+        size(plan.in_ram_mib * 2**20) + (f" + {size(plan.disk_mib * 2**20)} on disk" if plan.disk_mib else ""),
         _speed(plan, plan.speed.answer),
         _speed(plan, plan.speed.prompt),
     )
