@@ -141,7 +141,7 @@ def test_a_disk_that_is_too_small_is_refused_with_numbers(
 ) -> None:
     usage = shutil.disk_usage("/")._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(R1tuiError, match=r"needs 270\.8 MiB; .* has 976\.6 KiB free"):
+    with pytest.raises(R1tuiError, match=r"needs 14\.8 MiB; .* has 976\.6 KiB free"):
         download(VARIANT, paths, ignore)
     assert hub.fetched() == []
 
