@@ -13,7 +13,7 @@ from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.dialogs import AskScreen
-from r1tui.tui.screens.download import DownloadScreen
+from r1tui.tui.screens.download import Download, DownloadScreen
 from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.download_rows import DownloadView, download_rows
 from r1tui.tui.widgets.gauges import SHADES
@@ -47,8 +47,8 @@ async def begun(app: R1App, pilot: Pilot[None]) -> DownloadScreen:
 
 
 def arrived(screen: DownloadScreen) -> int:
-    """Bytes that the screen knows of."""
-    files = screen.view.files
+    """Bytes that the screen knows of; none before it is composed."""
+    files = screen.view.files if screen.query(Download) else None
     return sum(file.done for file in files.files) if files else 0
 
 
