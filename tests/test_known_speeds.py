@@ -14,6 +14,8 @@ from r1tui.machine.known_speeds import count_sockets, disk_gbps, find_card, memo
         ("NVIDIA H100 80GB HBM3", "H100"), ("NVIDIA H100 PCIe", "H100 PCIe"), ("NVIDIA A100-SXM4-80GB", "A100"),
         ("NVIDIA A100-SXM4-40GB", "A100-SXM4-40GB"), ("NVIDIA A10", "A10"), ("NVIDIA L4", "L4"), ("NVIDIA L40S", "L40"),
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000"), ("NVIDIA GB10", "GB10"),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", "RTX PRO 6000"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
         ("AMD Instinct MI300X OAM", "MI300X"), ("Apple M2 Ultra", "Apple M2 Ultra"), ("NVIDIA GH200 480GB", "GH200"),
         ("NVIDIA GeForce GT 710", None), ("", None), ("NVIDIA RTX A1000", None), ("NVIDIA T400 4GB", None),
         ("NVIDIA A10G", "A10"), ("AMD Radeon(TM) 8060S Graphics", "Radeon 8060S"), ("Tesla V100-SXM2-32GB", "V100"),

@@ -81,8 +81,13 @@ CARDS = (
 
 
 def find_card(name: str) -> Card | None:
-    """The card that a driver means by this name; the longest name in the table that is part of it."""
+    """The card that a driver means by this name; the longest name in the table that is part of it.
+
+    None for a laptop's, which is slower than the card of its name.
+    """
     words = re.sub(r"geforce |\((?:tm|r)\)", "", name.casefold())
+    if "laptop" in words:
+        return None
     found = [card for card in CARDS if re.search(rf"\b{re.escape(card.name.casefold())}(?!\d)", words)]
     return max(found, key=lambda card: len(card.name), default=None)
 
