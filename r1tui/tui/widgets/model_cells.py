@@ -153,7 +153,8 @@ class Cells:
     def _share(self, needs: MemoryNeeds) -> Text:
         needed_mib = needs.vram_mib + needs.ram_mib + needs.disk_mib
         share = needed_mib / (needs.vram_total_mib + needs.ram_total_mib)
-        said, width = percent(min(share, 9.99)).rjust(SHARE_CELLS), self._widths["needs"] - SHARE_CELLS - 1
+        said, width = percent(share) if share < 10 else f"{share:.0f} ×", self._widths["needs"] - SHARE_CELLS - 1
+        said = said.rjust(SHARE_CELLS)
         return Text.assemble(self._bar(share, width, "primary"), " ", said, no_wrap=True) if width > 1 else Text(said)
 
     def _bar(self, share: float, width: int, color: str) -> Text:
