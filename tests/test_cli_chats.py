@@ -14,7 +14,7 @@ from r1tui.server.prompt_cache import CacheNote, PromptCacheFolder, prompt_of
 from r1tui.system.paths import Paths, private_folder
 from r1tui.system.processes import boot_id
 from tests.conftest import CommandLine
-from tests.store_rig import let_deletions_age
+from tests.store_rig import let_deletions_age, running, whole
 
 ESCAPE = "\x1b[2J"
 
@@ -77,6 +77,12 @@ def test_everything_is_exported_as_json_and_files_are_not_replaced(chats: Comman
     assert chats("chats", "export", "last", "--output", file, "--force").returncode == 0
     assert file.read_text().startswith("# Fish?")
     assert chats("chats", "export", "last").stdout == file.read_text()
+
+
+def test_an_answer_that_nobody_receives_any_more_is_not_called_running(chats: CommandLine, paths: Paths) -> None:
+    with Store(paths.conversations) as store:
+        store.write([whole(running("r-3"))])
+    assert chats("chats", "show", "r").stdout.endswith("so far\n\n*Unfinished when this was saved.*\n")
 
 
 def test_one_is_renamed_deleted_and_brought_back(chats: CommandLine) -> None:

@@ -132,7 +132,7 @@ def _ending(exchange: Exchange) -> str:
         return f"*{one_line(answer.cause)}*" if answer.cause else "*Failed.*"
     if answer.state == "stopped":
         return "*Stopped here.*"
-    return "*Cut off here.*" if answer.cut else "*Still running.*" if answer.running else ""
+    return "*Cut off here.*" if answer.cut else "*Unfinished when this was saved.*" if answer.running else ""
 
 
 def _closed(text: str) -> str:
