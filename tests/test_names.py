@@ -289,7 +289,6 @@ def test_a_whole_name_goes_before_one_in_a_folder_or_in_other_letters() -> None:
 def test_a_model_that_is_there_whole_and_in_parts_is_one() -> None:
     parts = [f"{PART}-0000{number}-of-00002.gguf" for number in (1, 2)]
     assert selected("Q4_K_M", *parts, f"{PART}.gguf") == [f"{PART}.gguf"]
-    assert selected("Q4_K_M", *parts, f"{PART}-00001-of-00003.gguf") == parts
 
 
 PART = "M-Q4_K_M"
@@ -298,8 +297,6 @@ PART = "M-Q4_K_M"
 @pytest.mark.parametrize(
     ("files", "cause", "remedy"),
     [
-        ((f"{PART}-00000-of-00002.gguf", f"{PART}-00001-of-00002.gguf"), "from 0, llama.cpp from 1", "rename them"),
-        ((f"{PART}-00001-of-00003.gguf", f"{PART}-00003-of-00003.gguf"), "only 2 of the 3 parts", "Choose another"),
         ((f"{PART}-1-of-2.gguf", f"{PART}-2-of-2.gguf"), "names that llama.cpp does not know", "rename them"),
         ((f"{PART}-0001-of-0002.gguf", f"{PART}-0002-of-0002.gguf"), "names that llama.cpp does not", "rename them"),
         ((f"{PART}-000001-of-000002.gguf", f"{PART}-000002-of-000002.gguf"), "names that llama.cpp", "rename them"),

@@ -75,11 +75,10 @@ def group_by_model(paths: Iterable[str], pattern: str) -> dict[str, list[str]]:
 
 
 def _one_set(files: list[str]) -> list[str]:
-    """Of files that are a model more than once, whole and in shards, those of the first whole one."""
-    sets: dict[str, list[str]] = defaultdict(list)
+    """Of files that are a model twice, in one file and in shards, those of the whole one."""
+    sets: dict[bool, list[str]] = defaultdict(list)
     for path in files:
-        match = SHARD_NAME.match(PurePosixPath(path).name)
-        sets[match["count"] if match else ""].append(path)
+        sets[SHARD_NAME.match(PurePosixPath(path).name) is not None].append(path)
     return min(sets.values(), key=lambda some: (not is_complete(some), len(some)))
 
 

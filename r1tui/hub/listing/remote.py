@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from time import time
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -15,7 +15,6 @@ import msgspec
 
 from r1tui.catalog.variants import Variant
 from r1tui.errors import R1tuiError
-from r1tui.gguf.header import SHARD_NAME
 from r1tui.gguf.kinds import PACKED, PIECE, join_command, unpack_command
 from r1tui.hub.listing import answers
 from r1tui.hub.listing.answers import ask, is_web_page, no_hub, web_page
@@ -223,24 +222,7 @@ def select(tree: Tree, variant: Variant) -> RemoteFiles:
         cause = f"The files of {asked} in {tree.repo} are not one whole model: {_some(sorted(chosen))}."
         raise R1tuiError(cause, ANOTHER)
     check_sizes(listing)
-    _check_parts(listing)
     return listing
-
-
-def _check_parts(listing: RemoteFiles) -> None:
-    """Raise R1tuiError for shards of which the repository has not all, or not as llama.cpp counts them."""
-    shards = [match for file in listing.files if (match := SHARD_NAME.match(PurePosixPath(file.path).name))]
-    there, count = {int(one["number"]) for one in shards}, int(shards[0]["count"]) if shards else 0
-    if 0 in there:
-        raise R1tuiError(
-            f"{listing.repo} counts the parts of {PurePosixPath(listing.files[0].path).name} from 0, llama.cpp from 1.",
-            f"Download them (hf download {listing.repo}) and rename them: {_AS_NAMED}.",
-        )
-    if there != set(range(1, count + 1)):
-        raise R1tuiError(
-            f"{listing.repo} has only {len(there)} of the {count} parts of {listing.files[0].path}.",
-            "Choose another quantisation or repository: hf:OWNER/REPO:QUANT.",
-        )
 
 
 def check_sizes(listing: RemoteFiles) -> None:
