@@ -171,12 +171,10 @@ class ModelsScreen(TableScreen[Variant]):
 
     def _place(self, glances: list[ModelEntry], others: list[Variant]) -> None:
         """Show the models in their groups, if these are not shown yet, or may still change."""
-        models = self._models
-        if self._is_open:
-            self._follow()
-        if self._is_open and (not models.are_placed or self._may_move):
-            models.others = others
-            if models.place(glances):
+        self._follow()
+        if self._is_open and (not self._models.are_placed or self._may_move):
+            self._models.others = others
+            if self._models.place(glances):
                 self._fill()
             self._typed_number = None
 
