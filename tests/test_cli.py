@@ -109,10 +109,18 @@ def test_an_imagined_machine_has_not_the_devices_of_the_config(
     r1tui: CommandLine, sparse_model: SparseModel, tmp_path: Path
 ) -> None:
     config = tmp_path / "config.yaml"
-    config.write_text("server:\n  devices: [CUDA7]\n  rpc: ['127.0.0.1:1']\n")
+    config.write_text(
+        "server:\n  devices: [CUDA7]\n  rpc: ['127.0.0.1:1']\nplan: {margins_mib: {CUDA7: 9, CUDA0: 5000}}\n"
+    )
     model = sparse_model(sparse_r1.build, mla=True)
     made = of_json(r1tui, "--config", config, "plan", "--model", model, "--vram", "24", "--ram", "192")
     assert [device["name"] for device in made["devices"]] == ["CUDA0"]
+    planned_mib = sum(
+        value
+        for key, value in made["devices"][0].items()
+        if key in ("weights_mib", "kv_mib", "compute_mib", "pool_mib")
+    )
+    assert planned_mib <= 24 * 1024 - 5000
     apple = of_json(r1tui, "plan", "--model", model, "--vram", "192", "--gpu-backend", "metal")
     assert apple["host"]["total_mib"] == apple["devices"][0]["total_mib"] == 192 << 10
 

@@ -206,6 +206,9 @@ def _request(
                 "Give the machine's whole memory as --ram.",
             )
         devices = imagined_devices(totals_mib, _NAMES[backend], backend, unified=one_memory)
+        names = {device.name for device in devices}  # those of this machine may be others
+        margins_mib = {name: mib for name, mib in config.plan.margins_mib.items() if name in names}
+        config = msgspec.structs.replace(config, plan=msgspec.structs.replace(config.plan, margins_mib=margins_mib))
     request = request_here(config, paths, engine, held, devices)
     return request if ram_gib is None else imagined_host(request, int(ram_gib * 1024))
 
