@@ -18,6 +18,7 @@ from r1tui.server.answer import AnswerReader
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.sse import EventSplitter
+from r1tui.server.wire import foreign_json
 from tests.odd_server import (
     ANSWERS,
     BROKEN_TEXT,
@@ -389,3 +390,8 @@ def test_no_json_raises(said: object, *, whole: bool) -> None:
     list(reader.read_whole(payload) if whole else reader.read(payload))
     list(reader.finish())
     assert reader.done
+
+
+def test_halves_of_surrogate_pairs_are_no_text_wherever_they_stand() -> None:
+    body = rb'{"\ud800": ["\uDFFFx", {"id": "a\ud800"}], "whole": "\ud83e\udd99", "n": 1e400}'
+    assert foreign_json(body) == {"\ufffd": ["\ufffdx", {"id": "a\ufffd"}], "whole": "🦙", "n": float("inf")}

@@ -250,7 +250,11 @@ def looks_like_html(body: bytes) -> bool:
 def foreign_json(body: bytes) -> Any:
     """The JSON of a body, with U+FFFD for bytes and surrogates that are no text; None for what is no JSON."""
     try:
-        return json.loads(body.removeprefix(BOM).decode(errors="replace"), strict=False)
+        text = body.removeprefix(BOM).decode(errors="replace")
+        said = json.loads(text, strict=False)
+        if "\\ud" not in text.lower():
+            return said
+        return json.loads(_sound_text(json.dumps(said, ensure_ascii=False)))
     except (ValueError, RecursionError):
         return None
 
@@ -259,7 +263,7 @@ def is_json(body: bytes) -> bool:
     return foreign_json(body) is not None or body.strip() == b"null"
 
 
-def sound_text(text: str) -> str:
+def _sound_text(text: str) -> str:
     """The text with U+FFFD in place of halves of surrogate pairs."""
     try:
         text.encode()
@@ -273,7 +277,7 @@ def _chunk(said: dict[str, Any]) -> Chunk:
     listed = [one for one in (choices if isinstance(choices, list) else [choices]) if isinstance(one, dict)]
     identity = said.get("id")
     return Chunk(
-        id=sound_text(str(identity)) if isinstance(identity, str | int) else "",
+        id=str(identity) if isinstance(identity, str | int) else "",
         choices=[_choice(one) for one in listed],
         timings=known(ChunkTimings, said.get("timings")),
         prompt_progress=known(ChunkProgress, said.get("prompt_progress")),
@@ -301,7 +305,7 @@ def _choice(said: dict[str, Any]) -> ChunkChoice:
             thinking = "".join(_answer_and_thinking(named)) or in_parts
     return ChunkChoice(
         Delta(content, thinking or None),
-        text=sound_text(text) if isinstance(text, str) else None,
+        text=text if isinstance(text, str) else None,
         finish_reason=reason if isinstance(reason, str) else None,
         index=index if isinstance(index, int) else 0,
     )
@@ -310,7 +314,7 @@ def _choice(said: dict[str, Any]) -> ChunkChoice:
 def _answer_and_thinking(content: object, depth: int = 0) -> tuple[str, str]:
     """The text of content that may be a list of parts, some of them thinking."""
     if isinstance(content, str):
-        return sound_text(content), ""
+        return content, ""
     answer = thinking = ""
     parts = [content] if isinstance(content, dict) else content if isinstance(content, list) else []
     for part in parts if depth < _MOST_DEPTH else []:
@@ -321,7 +325,7 @@ def _answer_and_thinking(content: object, depth: int = 0) -> tuple[str, str]:
             thinks = "thinking" in kind or "reasoning" in kind
             answer, thinking = answer + ("" if thinks else inner[0]), thinking + (inner[0] if thinks else "") + inner[1]
         elif isinstance(part, str):
-            answer += sound_text(part)
+            answer += part
     return answer, thinking
 
 
