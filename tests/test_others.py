@@ -45,6 +45,9 @@ def test_the_command_lists_them_with_a_verdict_and_they_run_by_their_path(
     (listed,) = json.loads(r1tui("variants", "--json").stdout)["others"]
     assert (listed["name"], listed["path"], listed["exact"]) == ("tiny:1b", str(blob), True)
     assert str(blob) in r1tui("variants").stdout
+    odd = put(home / ".lmstudio/models/a/b", {"c\nserver: forged.gguf": tiny_r1().read_bytes()})[0]
+    assert "c\\nserver: forged.gguf" in r1tui("variants").stdout
+    assert "\nserver: forged" not in r1tui("variants").stdout + r1tui("chat", "--model", odd, "hi").stderr
     answered = r1tui("chat", "--model", blob, "hi")
     assert answered.returncode == 0, answered.stderr
     assert answered.stdout.strip()

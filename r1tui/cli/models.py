@@ -82,7 +82,8 @@ def variants(context: Context, *, refresh: bool, as_json: bool) -> None:
         say("", "Also on this machine, for --model:")
     for entry in found:
         note = entry.problem or entry.variant.title
-        say(f"{entry.size:>10}  {entry.verdict or '?':<6}  {entry.variant.file}  ({note})")
+        file = str(entry.variant.file).replace("\n", "\\n")  # a name makes no lines of its own
+        say(f"{entry.size:>10}  {entry.verdict or '?':<6}  {file}  ({note})")
 
 
 def _cells(entry: ModelEntry) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from r1tui.launch.loading import follow_server
 from r1tui.messages import Status
 from r1tui.remedies import ShowLog
 from r1tui.system.logs import as_user_error
-from r1tui.text import plain
+from r1tui.text import one_line, plain
 
 QUIET_INTERVAL_S = 15.0
 WORK: dict[events.Stage, str] = {"engine": "build", "model": "download", "plan": "plan", "server": "server"}
@@ -46,7 +46,7 @@ class Printer:
         match event:
             case events.StageStarted(stage, title):
                 self._running[stage] = title
-                self._say(f"{stage}: {title}")
+                self._say(one_line(f"{stage}: {title}"))
             case events.Progress(stage):
                 self._progress(stage, events.describe_progress(event))
             case events.LogLine(_, text) if self._verbose:
@@ -55,7 +55,7 @@ class Printer:
                 self._say(f"{stage}: {text}")
             case events.StageDone(stage, result, detail):
                 self._running.pop(stage, None)
-                self._say(f"{stage}: {detail or result}")
+                self._say(one_line(f"{stage}: {detail or result}"))
             case events.StageFailed(stage):
                 self._running.pop(stage, None)
                 self.clear()
