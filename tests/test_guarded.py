@@ -18,7 +18,9 @@ from r1tui.chat.conversation import Conversation
 from r1tui.chat.export import Unsaved
 from r1tui.chat.typed import Typed
 from r1tui.errors import R1tuiError
+from r1tui.events import StageFailed
 from r1tui.messages import Status
+from r1tui.planning.kept import AUTO
 from r1tui.tui.controllers.answers import Receiving
 from r1tui.tui.controllers.view import Question
 from r1tui.tui.guarded import Guarded
@@ -30,6 +32,7 @@ from r1tui.tui.screens.models import ModelsScreen, WelcomeScreen
 from r1tui.tui.screens.overlays import ServerModelsScreen
 from r1tui.tui.screens.sampling import SamplingScreen
 from r1tui.tui.screens.unsaved import ElsewhereScreen, UnsavedScreen
+from r1tui.tui.services.trials import Trials
 from r1tui.tui.widgets.stages import Stages
 from tests.guarded_rig import app, fail, fail_async, fail_while_iterated, logged
 from tests.screen_rig import STATUS, StillApp
@@ -163,6 +166,18 @@ def follow(app: StillApp) -> None:
     app.chat.models._bring_up(app.services.session.launcher.follow(STATUS), "demo")
 
 
+def undo_settings(app: StillApp, *, restart_fails_early: bool) -> None:
+    """Keep the settings from before again: where the old server was not even stopped, else by the user's key."""
+    models = app.chat.models
+    trials = Trials(DEMO, app.config, app.paths)
+    models._undo = partial(trials.keep, AUTO)
+    if restart_fails_early:
+        models.ready, models._failure = True, StageFailed.of("plan", R1tuiError("It does not fit."))
+        models.launch_ended(ready=False)
+    else:
+        models.bring_back()
+
+
 def end_thinking(app: StillApp) -> None:
     app.show_chat()
     app.chat.answers.receiving = Receiving(app.chat.conversation, app.chat.conversation.exchanges[0])
@@ -272,6 +287,10 @@ CASES = [
     Case("Watching the server", "r1tui.tui.services.session.Session.watch", unattached, failing=fail_async),
     Case("Restarting the server", "r1tui.supervisor.client.restart", do(restart)),
     Case("Stopping the server", "r1tui.supervisor.client.stop", do(lambda app: app.chat.models.do("stop_server"))),
+    Case("Going back to the settings from before", "r1tui.tui.services.trials.keep",
+         do(partial(undo_settings, restart_fails_early=True))),
+    Case("Going back to the settings from before", "r1tui.tui.services.trials.keep",
+         do(partial(undo_settings, restart_fails_early=False))),
     Case("Cancelling the launch", "r1tui.tui.screens.chat_view.ChatView.decide", do(cancel)),
     Case("The launch", "r1tui.launch.stages.Launch.prepare", do(launch),
          launch_failed, fail_while_iterated),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LAUNCH = "The launch"
 SWITCHING = "Switching models"
+GOING_BACK = "Going back to the settings from before"
 ABOUT_SERVER, ABOUT_LAUNCH, ABOUT_STOP = "server", "launch", "stop"
 """Topics of notices."""
 ASK_BEFORE_FETCHING_GIB = 1.0
@@ -176,7 +177,7 @@ class ModelController:
         elif self.ready and self._failure is not None:  # what ran goes on
             failed, title = f"{self._failure.cause} {say(self._failure.remedies)}", "The model was not switched"
             if self._undo is not None:
-                self._view.run_worker(self._undo(), group="restart", name="Going back to the settings from before")
+                self._view.run_worker(self._undo(), group="restart", name=GOING_BACK)
                 title, self._undo = "The settings stay as they were", None
             self._view.tell(failed, title=title, severity="error", topic=ABOUT_LAUNCH)
         elif self._undo is not None:
@@ -247,7 +248,7 @@ class ModelController:
     def bring_back(self) -> None:
         """Bring the model back that ran before a switch that failed, or the settings from before a restart that did."""
         if self._undo is not None:
-            self._view.run_worker(self._restore(self._undo), group="restart", exclusive=True, name="Going back")
+            self._view.run_worker(self._restore(self._undo), group="restart", exclusive=True, name=GOING_BACK)
         elif self.replaced is not None:
             self.launch(self.replaced, replace=self._monitor.refresh().running)
 
