@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import DataTable, Input, Label
+from textual.widgets import DataTable, Label
 
 from r1tui.catalog.variants import variant_of_file
 from r1tui.chat.answer import Answer
@@ -31,7 +31,7 @@ from tests.ptys import Terminal
 from tests.stored import conversations as stored
 from tests.stored import last_states
 from tests.supervisor_rig import until as wait_until
-from tests.tui_rig import answers, ask, config, opened, ready, until
+from tests.tui_rig import answers, ask, config, fill, opened, ready, until
 
 __all__ = ["config"]
 
@@ -124,8 +124,7 @@ async def test_a_title_can_be_given_and_taken_away(app: Listening, paths: Paths)
         await listed(app, pilot, *ALL)
         for title, wanted in (("  Big  fish", "Big fish"), ("", "Fish?")):
             await pilot.press("r")
-            await until(pilot, lambda: isinstance(app.screen, LineScreen))
-            app.screen.query_one(Input).value = title
+            await fill(app, pilot, LineScreen, title)
             await pilot.press("enter")
             await listed(app, pilot, wanted, *ALL[1:])
         await pilot.press("enter")
@@ -199,8 +198,7 @@ async def test_a_conversation_is_exported_and_no_file_is_replaced_unasked(
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press(key)
-        await until(pilot, lambda: isinstance(app.screen, SaveScreen))
-        app.screen.query_one(Input).value = file.name
+        await fill(app, pilot, SaveScreen, str(file))  # not as offered, of which another becomes the offer
         await pilot.press("enter")
 
     async with opened(app) as pilot:
@@ -228,8 +226,7 @@ async def test_an_export_that_fails_says_why(app: Listening, tmp_path: Path) -> 
         await pilot.press("x")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("j")
-        await until(pilot, lambda: isinstance(app.screen, SaveScreen))
-        app.screen.query_one(Input).value = "/proc/x.json"
+        await fill(app, pilot, SaveScreen, "/proc/x.json")
         await pilot.press("enter")
         await until(pilot, lambda: "No such file" in str(app.screen.query_one(".wrong", Label).render()))
 
@@ -271,8 +268,7 @@ async def test_one_that_is_shown_to_be_read_only_is_exported_and_stays_when_it_c
         await pilot.press("down", "x")
         await until(pilot, lambda: isinstance(app.screen, AskScreen))
         await pilot.press("m")
-        await until(pilot, lambda: isinstance(app.screen, SaveScreen))
-        app.screen.query_one(Input).value = str(tmp_path / "heron.md")
+        await fill(app, pilot, SaveScreen, str(tmp_path / "heron.md"))
         await pilot.press("enter")
         await until(pilot, lambda: any("Written to" in text for text in app.told))
         assert "What is a heron?" in (tmp_path / "heron.md").read_text()

@@ -248,7 +248,8 @@ async def test_attached_files_are_weighed_against_the_context_and_sent_below_the
             await until(pilot, lambda: "of 512 left" in (prompt(app).border_subtitle or ""))
             client = await app.services.session.server.client()
             n_tokens = len(await client.tokenize("Attached file: app.py\n\n````py\nprint('```')\n````"))
-            assert f"app.py {n_tokens} + apples.txt " in (prompt(app).border_subtitle or "")
+            weighed = f"app.py {n_tokens} + apples.txt "
+            await until(pilot, lambda: weighed in (prompt(app).border_subtitle or ""))
             await pilot.press("enter")
             await until(pilot, lambda: bool(answers(app)))
             question = app.chat.conversation.exchanges[0].question

@@ -70,16 +70,17 @@ async def test_a_question_is_walked_through_at_once_and_written_once_when_the_di
     assert [entry.text for entry in desk.recall.entries] == ["one", "two"]
 
 
-async def test_a_question_that_is_refused_is_never_written(desk: Desk) -> None:
+async def test_a_question_that_is_refused_is_never_written(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise R1tuiError("The disk is full.")
+
     await desk.history.add(Typed("before"))
-    desk.folder.rename(away := desk.folder.with_name("away"))
-    refuse(desk)
-    adding = asyncio.create_task(desk.history.add(why := Typed("why?")))
-    await until(lambda: (HISTORY, False) in desk.said)
-    forgetting = asyncio.create_task(desk.history.forget(why))
-    await asyncio.sleep(0)
-    relent(desk)
-    away.rename(desk.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(PromptHistory, "add", refuses)
+        adding = asyncio.create_task(desk.history.add(why := Typed("why?")))
+        await until(lambda: (HISTORY, False) in desk.said)
+        forgetting = asyncio.create_task(desk.history.forget(why))
+        await asyncio.sleep(0)
     await asyncio.gather(adding, forgetting)
     assert desk.on_disk() == ["before"]
     await desk.history.add(again := Typed("again?"))

@@ -9,7 +9,7 @@ from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.dialogs import AskScreen, SaveScreen, free_name
 from r1tui.tui.widgets.selection import Selection
 from tests.select_rig import chat, talk
-from tests.tui_rig import until
+from tests.tui_rig import fill, until
 
 
 async def test_a_listing_is_saved_under_the_name_that_the_text_gives_and_nothing_is_overwritten_unasked(
@@ -98,8 +98,7 @@ async def test_a_folder_that_is_not_there_is_made_when_the_user_wants_it(tmp_pat
     async with chat(tmp_path, talk()) as one:
         await one.press("ctrl+y", "up", "s")
         for key, typed, screen in (("escape", wanted / "x.py", SaveScreen), ("m", f"{wanted}/", ChatScreen)):
-            await until(one.pilot, lambda: isinstance(one.app.screen, SaveScreen))
-            one.app.screen.query_one(Input).value = str(typed)
+            await fill(one.app, one.pilot, SaveScreen, str(typed))
             await one.pilot.press("enter")
             await until(one.pilot, lambda: isinstance(one.app.screen, AskScreen))
             assert f"The folder {wanted} does not exist." in str(one.app.screen.query_one(Label).render())

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import msgspec
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import DataTable
+from textual.screen import Screen
+from textual.widgets import DataTable, Input
 
 from r1tui.chat.answer import Answer
 from r1tui.config import Config, EngineSettings, ServerSettings
@@ -40,9 +42,9 @@ def config(llama_server: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def until(pilot: Pilot[None], fact: Callable[[], bool]) -> None:
-    """Wait for a fact; what was on the screen instead is told."""
+    """Wait for a fact, and for what is in the screen on top; what was on the screen instead is told."""
     deadline_s, pause_s = monotonic() + PATIENCE_S, 0.01
-    while not fact():
+    while not (fact() and all(screen.is_mounted for screen in pilot.app.screen_stack[-1:])):
         assert monotonic() < deadline_s, f"it did not happen; on the screen was\n{on_screen(pilot)}"
         await pilot.pause(pause_s)
         pause_s = min(pause_s * 1.2, 0.1)
@@ -63,6 +65,12 @@ async def to_model(app: R1App, pilot: Pilot[None], name: str) -> None:
     await until(pilot, is_listed)
     table = app.screen.query_one(DataTable)
     table.move_cursor(row=table.get_row_index(name))
+
+
+async def fill(app: R1App, pilot: Pilot[None], screen: type[Screen[Any]], text: str) -> None:
+    """Have the line of this screen hold the text, once it is on top and has a line."""
+    await until(pilot, lambda: isinstance(app.screen, screen) and bool(app.screen.query(Input)))
+    app.screen.query_one(Input).value = text
 
 
 @asynccontextmanager
