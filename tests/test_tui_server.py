@@ -25,7 +25,7 @@ from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.widgets.stages import Stages
 from tests.conftest import TinyModel
-from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, spec_for, start_ready
+from tests.supervisor_rig import SocketConnection, Toy, call, open_stream, slowed, spec_for, start_ready
 from tests.tui_rig import ANSWER, THINK, answers, ask, config, opened, ready, to_model, until
 
 __all__ = ["config"]
@@ -243,19 +243,22 @@ async def test_another_clients_answer_is_told_and_stopping_it_is_asked_about(
             said = re.search(r"Waiting: another client's answer is running, ([\d,]+) tokens so far", rows)
             return int(said[1].replace(",", "")) if said else 0
 
-        stream = open_stream(paths.server_socket, "of another tool")
-        await ask(app, pilot, "hi")
-        await until(pilot, lambda: waits() > 0)
-        first = waits()
-        await until(pilot, lambda: waits() > first)
-        await pilot.press("escape")
-        await until(pilot, lambda: prompt.text == "hi" and not answers(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: waits() > first)
-        await pilot.press("ctrl+q")
-        await until(pilot, lambda: isinstance(app.screen, AskScreen))
-        await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+        server = supervisor.status(paths).pid
+        assert server is not None
+        with slowed(server):  # its answer lasts as long as all of this
+            stream = open_stream(paths.server_socket, "of another tool")
+            await ask(app, pilot, "hi")
+            await until(pilot, lambda: waits() > 0)
+            first = waits()
+            await until(pilot, lambda: waits() > first)
+            await pilot.press("escape")
+            await until(pilot, lambda: prompt.text == "hi" and not answers(app))
+            await pilot.press("enter")
+            await until(pilot, lambda: waits() > first)
+            await pilot.press("ctrl+q")
+            await until(pilot, lambda: isinstance(app.screen, AskScreen))
+            await pilot.press("escape")
+            await until(pilot, lambda: isinstance(app.screen, ChatScreen))
         stream.close()
         assert call(SocketConnection(paths.server_socket), "DELETE", "/v1/stream?conv_id=of+another+tool")[0] == 204
         await until(pilot, lambda: bool(answers(app)[-1].content))
