@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from r1tui.chat.attachments import as_asked, with_files
 from r1tui.chat.conversation import Exchange
 from r1tui.chat.typed import Typed
 from r1tui.tui.app import R1App
+from r1tui.tui.services.composing import Scales
 from tests.screen_rig import StillApp
 from tests.test_input import prompt, shut
 from tests.tui_rig import opened, until
@@ -114,3 +116,16 @@ async def test_an_edited_question_whose_exchange_is_gone_while_its_files_are_rea
         disk.may_end.set()
         await until(pilot, lambda: app.chat.composer.draft.text == "see @slow, \ndraft")
         assert disk.sent == []
+
+
+async def test_a_file_of_an_edited_question_is_weighed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("app.py").write_text("print(1)\n")
+    Path("notes.md").write_text("more\n")
+
+    async def count(text: str) -> int:
+        return len(text)
+
+    asked = as_asked(with_files(Typed("what does @app.py do")))
+    edited = Typed(f"{asked.text} and @notes.md", asked.pieces, asked.pasted)
+    assert [one.name for one in await Scales(count).weigh(edited)] == ["app.py", "notes.md"]

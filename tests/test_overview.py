@@ -2,11 +2,12 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from r1tui.catalog.variants import Catalog, Variant
+from r1tui.catalog.variants import Catalog, Variant, load_catalog
 from r1tui.config import Config, EngineSettings, ServerSettings
 from r1tui.engine.make import build_engine, engine_to_ask
 from r1tui.errors import R1tuiError
@@ -70,6 +71,16 @@ def test_a_model_that_streams_from_disk_takes_no_more_ram_than_there_is(
     assert planned.plan is not None
     assert planned.plan.host.planned_mib == planned.plan.in_ram_mib + planned.plan.disk_mib
     assert memory(sized.needs_by_size or MemoryNeeds(0, 0, 0, 0)) == "58.0 of 64.0 GiB RAM + 95.0 GiB from disk"
+
+
+def test_a_model_that_is_not_here_is_judged_with_its_cache(paths: Paths, empty_home: Path, roomy_machine: None) -> None:
+    known = load_catalog(Config()).find("qwen-32b")
+    assert known is not None
+    entry = look(replace(known, size_gib=57.5), Config(), paths)  # 58.0 GiB can be used
+    assert entry.sketch is not None
+    assert (entry.verdict, entry.exact) == (entry.sketch.verdict, False)
+    assert entry.verdict == "disk"
+    assert entry.group == "rest"
 
 
 def test_the_disk_is_named_once_below_the_list(sparse_model: SparseModel) -> None:

@@ -147,7 +147,7 @@ def with_files(typed: Typed) -> str:
     Raises R1tuiError for one that cannot be.
     """
     question = question_of(typed)
-    there = _files_there(question)
+    there = files_there(question)
     wanted = find_attached(typed.text, typed.pasted).items()
     blocks = [read_attachment(name, path).block() for name, path in wanted if one_line(name) not in there]
     return "\n\n".join([question.rstrip(), *blocks]) if blocks else question
@@ -156,7 +156,7 @@ def with_files(typed: Typed) -> str:
 def as_asked(question: str) -> Typed:
     """A question that was asked, to be edited: what it mentions is attached to it already, or was not to be."""
     typed = typed_of(question, files_in(question))
-    return Typed(typed.text, typed.pieces, tuple(sorted(mentions_pasted(typed.text) - _files_there(question))))
+    return Typed(typed.text, typed.pieces, tuple(sorted(mentions_pasted(typed.text) - files_there(question))))
 
 
 def files_in(question: str) -> dict[str, str]:
@@ -181,7 +181,8 @@ def files_in(question: str) -> dict[str, str]:
     return labels
 
 
-def _files_there(question: str) -> set[str]:
+def files_there(question: str) -> set[str]:
+    """The names of the files whose text a question has already, as they stand in it: on one line."""
     return {head[1] for head in _HEAD.finditer(question)}
 
 

@@ -60,7 +60,7 @@ class MemoryNeeds(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model. The verdict is the plan's where its header is known (`exact`), else from its size; None: unknown."""
+    """One model. The verdict is of its plan (`exact`), else of its sketch, else from its size; None: unknown."""
 
     variant: Variant
     path: Path | None
@@ -262,7 +262,7 @@ def _look(entry: ModelEntry, request: PlanRequest, engine: Engine | None, search
         if subject is None:
             sketch = sketch_of(variant, paths) if variant.shape else None
             planned = make_plan(sketch, for_variant(request, config, variant, kept)) if sketch else None
-            return replace(entry, sketch=planned)
+            return replace(entry, sketch=planned, verdict=planned.verdict if planned else entry.verdict)
         check(subject.header.architecture)
         history = find_history_of(paths, subject.file, engine.server) if engine else None
     except UnknownArchitectureError as error:

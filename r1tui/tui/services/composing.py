@@ -15,7 +15,7 @@ from typing import Any
 from textual.app import App, SuspendNotSupported
 from textual.content import Content
 
-from r1tui.chat.attachments import find_attached, read_attachment
+from r1tui.chat.attachments import files_there, find_attached, question_of, read_attachment
 from r1tui.chat.prompt_files import Drafts, PromptHistory
 from r1tui.chat.typed import Recall, Typed, defuse
 from r1tui.errors import R1tuiError, os_error
@@ -164,11 +164,14 @@ class Scales:
         self._known_pieces: dict[str, Weight] = {}
 
     async def weigh(self, typed: Typed) -> list[Weight]:
-        """Its large pieces and the files that it mentions, in order; those that it does not attach weigh nothing."""
+        """Its pieces and the files that it mentions, each once; those that it does not attach weigh nothing."""
         self._known_pieces = {piece: one for piece, one in self._known_pieces.items() if piece in typed.pieces.values()}
         files = await asyncio.to_thread(find_attached, typed.text)
+        there = files_there(question_of(typed)) if files and typed.pieces else ()
         weights = [await self._weigh_piece(label, piece) for label, piece in typed.pieces.items()]
         for name, path in files.items():
+            if one_line(name) in there:
+                continue  # its text is one of the pieces
             weights.append(Weight(name, is_text=True) if name in typed.pasted else await self._weigh(name, path))
         return weights
 
