@@ -7,7 +7,8 @@ from textual.pilot import Pilot
 
 from r1tui.catalog.variants import Variant
 from r1tui.config import Config
-from r1tui.events import FileProgress, FilesProgress, Notice, StageEvent, StageFailed
+from r1tui.errors import CancelledError
+from r1tui.events import FileProgress, FilesProgress, Notice, StageEvent, StageFailed, StageStarted
 from r1tui.hub.download.staging import download_job, staging_folder, unfinished
 from r1tui.hub.local.found import find_model
 from r1tui.system.paths import Paths
@@ -59,6 +60,7 @@ async def test_pausing_keeps_what_came_and_going_on_ends_it(hub: Hub, app: R1App
         await until(pilot, lambda: not screen.running and screen.view.state == "stopped")
         assert stops == ["launch"]
         assert unfinished(VARIANT, app.paths, Config()) is not None
+        await until(pilot, lambda: screen.view.remedy == "P resumes it.")
         hub.limit_bytes = None
         await pilot.press("p")
         await until(pilot, lambda: screen.view.state == "done")
@@ -119,3 +121,18 @@ def test_it_fits_any_room(width: int, height: int) -> None:
 
 def test_why_it_waits_is_said() -> None:
     assert "waiting" in shown(80, 24, FilesProgress("model", FILES.files, paused="The disk is full."))[0]
+
+
+def test_one_that_is_resumed_says_what_is_so_now() -> None:
+    begun = FilesProgress("model", FILES.files, rate=None, average=None)
+    stalled = FilesProgress("model", FILES.files, rate=None, average=9e6)
+    paused = StageFailed("model", "Stopped.", "", CancelledError.exit_status)
+    before, after = Notice("model", "9 files to download"), Notice("model", "4 files to download")
+    said = "\n".join(
+        shown(80, 24, StageStarted("model", "R1"), before, stalled, paused, StageStarted("model", "R1"), after, begun)
+    )
+    assert "connecting…" in said
+    assert "stalled" not in said
+    assert "4 files" in said
+    assert "9 files" not in said
+    assert "stalled" in "\n".join(shown(80, 24, stalled))

@@ -22,7 +22,7 @@ from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.messages import DownloadEnded, DownloadReported
 from r1tui.tui.questions import Choice
-from r1tui.tui.remedies import with_keys
+from r1tui.tui.remedies import in_keys, with_keys
 from r1tui.tui.screens.dialogs import AskScreen
 from r1tui.tui.widgets.download_rows import DownloadView, download_rows
 from r1tui.tui.widgets.key_line import KeyLine
@@ -113,13 +113,20 @@ class DownloadScreen(Guarded, Beneath, Screen[Variant | None]):
     @on(DownloadReported)
     def _reported(self, message: DownloadReported) -> None:
         self.query_one(Download).apply(with_keys(message.event, self.app))
+        self._offer_to_resume()
 
     @on(DownloadEnded)
     def _ended(self) -> None:
         self.running = False
         self.view.stop()
+        self._offer_to_resume()
         self.query_one(Download).touch()
         self.refresh_bindings()
+
+    def _offer_to_resume(self) -> None:
+        """Name the key of this screen that resumes a stopped download."""
+        if self.view.state == "stopped":
+            self.view.remedy = in_keys("<download.pause> resumes it.", self.app)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys show where they do something."""

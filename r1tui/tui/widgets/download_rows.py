@@ -51,6 +51,7 @@ class DownloadView:
         match event:
             case StageStarted():
                 self.state, self.said, self.remedy = "begins", "", ""
+                self.notices.clear()
             case FilesProgress():
                 self.files = event
                 self.state = "waits" if event.paused else "runs"
@@ -102,7 +103,7 @@ def _total(view: DownloadView, width: int, ink: Ink) -> list[Content]:
     here = sum(file.total if file.state in ("checking", "done") else file.done for file in files.files)
     words = []
     if view.state == "runs":
-        words.append(f"{size(files.rate)}/s now" if files.rate else "stalled")
+        words.append(f"{size(files.rate)}/s now" if files.rate else "stalled" if files.average else "connecting…")
         if files.average:
             words.append(f"{size(files.average)}/s on average")
         if files.eta_s is not None:
