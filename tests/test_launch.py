@@ -1,6 +1,7 @@
 """From a variant to a server: what two r1tui at once, an interruption and a failure do to each other."""
 
 import asyncio
+import gc
 import json
 import signal
 from types import SimpleNamespace
@@ -85,6 +86,8 @@ async def test_events_of_tasks_come_as_they_happen_and_stopping_cleans_up_every_
             cleaned.append(name)
 
     seen: list[str] = []
+    stray: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: stray.append(context))
     events = events_of(queue, asyncio.create_task(work("a")), asyncio.create_task(work("b")))
     async for event in events:
         assert isinstance(event, LogLine)
@@ -94,6 +97,9 @@ async def test_events_of_tasks_come_as_they_happen_and_stopping_cleans_up_every_
     await events.aclose()
     assert set(seen) == {"a", "b"}
     assert sorted(cleaned) == ["a", "b"]
+    del events
+    gc.collect()
+    assert not stray, "the screen would report an unexpected error"
 
 
 def test_devices_that_are_chosen_must_exist() -> None:

@@ -312,4 +312,4 @@ async def events_of(queue: Queue, *tasks: "asyncio.Task[Any]") -> AsyncGenerator
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(ending, *tasks, return_exceptions=True)  # else asyncio reports that nobody saw its end
