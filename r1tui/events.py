@@ -289,12 +289,14 @@ class Begun(Event, frozen=True):
 
 
 class Waits(Event, frozen=True):
-    """The question waits: another client's answer comes first, with so many tokens; None: nobody knows why, or
-    the model `loads`, which was unloaded."""
+    """The question waits: for another client's answer, for a model that `loads`, or for an unknown reason."""
 
     tokens: int | None
+    """Tokens so far of the other answer; None where none comes first."""
     waited_s: float = 0.0
+    """Seconds in which the server has sent nothing; 0 where that is not counted."""
     loads: bool = False
+    """True if the model was unloaded while idle."""
 
 
 StreamEvent = Waits | Begun | PromptProgress | Reasoning | Content | ContentWasThinking | Timings | Finished | Failed

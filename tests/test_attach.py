@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList
 
+from r1tui.cli.chat import _ShowText
 from r1tui.config import Config
+from r1tui.events import Content, ContentWasThinking
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
@@ -15,6 +17,7 @@ from r1tui.tui.screens.overlays import ServerModelsScreen
 from r1tui.tui.services import chat_client
 from tests.conftest import CommandLine
 from tests.odd_server import REFUSALS, THINKERS, THOUGHT, OddServer, Reply, chunk, events, odd_server
+from tests.store_rig import FINISHED
 from tests.tui_rig import ask, on_screen, opened, until
 
 
@@ -55,6 +58,13 @@ def test_an_answer_that_is_none_or_not_whole_is_not_passed_over(r1tui: CommandLi
     assert ran.returncode == 0
     assert ran.stderr.removeprefix(f"{THOUGHT}\n").strip().startswith(said)
     assert bool(said) == bool(ran.stderr)
+
+
+def test_text_that_turns_out_to_be_thinking_is_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    show = _ShowText()
+    for event in (Content(THOUGHT), ContentWasThinking(), FINISHED):
+        show(event)
+    assert "The answer has no text." in capsys.readouterr().err
 
 
 def test_a_refusal_is_the_server_s_own(r1tui: CommandLine) -> None:

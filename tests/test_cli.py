@@ -105,6 +105,14 @@ def test_a_plan_s_bad_input_is_a_usage_error(
     assert "Traceback" not in ran.stderr
 
 
+def test_the_largest_of_several_gpus_is_named_that_the_machine_s_memory_cannot_hold(
+    r1tui: CommandLine, tiny_r1: TinyModel
+) -> None:
+    ran = r1tui("plan", "--model", tiny_r1(), "--vram", "24,48", "--ram", "32", "--unified")
+    assert ran.returncode == 2
+    assert "--vram 48 is more than --ram 32" in ran.stderr
+
+
 def test_an_imagined_machine_has_not_the_devices_of_the_config(
     r1tui: CommandLine, sparse_model: SparseModel, tmp_path: Path
 ) -> None:

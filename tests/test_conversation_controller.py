@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Conversation
 from r1tui.chat.database import NAME
+from r1tui.chat.listing import ConversationSummary
 from r1tui.chat.store import Store
 from r1tui.chat.typed import Typed
 from r1tui.system.paths import Paths
@@ -112,6 +114,30 @@ async def test_one_that_is_gone_or_open_elsewhere_says_so(kept: Paths) -> None:
             ]
             assert one.view.conversation.id == "c1"
             assert one.answers.why_not_now() is not None
+
+
+async def test_the_branch_of_a_passage_is_not_shown_while_a_question_waits_at_the_end_of_another(paths: Paths) -> None:
+    conversation = said("c1", "Which bird?", "A grey heron.")
+    conversation.ask("Or an egret?").answer = Answer.past("It is white.")
+    conversation.ask_instead(conversation.every[1], "Or a stork?").answer = Answer.past("It is large.")
+    with Store(paths.conversations) as store:
+        store.write([whole(conversation)])
+    found = ConversationSummary("c1", "", 0.0, 0.0, 3, passage="It is white.", found_at=1)
+    async with chat(paths) as one:
+        await one.conversations.open_last()
+        one.view.running_model, one.view.coming_model = None, "tiny"
+        one.answers.submit("And a crane?", Typed("And a crane?"), None)
+        one.conversations.begin_open(found)
+        await one.settled()
+        assert [exchange.question for exchange in one.view.conversation.exchanges][-1] == "Or a stork?"
+        one.answers.take_back()
+        one.conversations.begin_open(found)
+        await one.settled()
+        assert [exchange.question for exchange in one.view.conversation.exchanges][-1] == "Or an egret?"
+        assert one.view.said == [
+            "The passage is in another branch, which cannot be shown now.",
+            "Or an egret?: It is white.",
+        ]
 
 
 async def test_a_new_one_is_begun_where_something_was_said(kept: Paths) -> None:

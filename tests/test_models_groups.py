@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from r1tui.listing.overview import MemoryNeeds, ModelEntry, overview
 from r1tui.messages import Status
 from r1tui.system.paths import Paths
 from r1tui.tui.screens import models
+from r1tui.tui.screens.listed_models import ListedModels
 from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.gauges import SIXTEEN
 from r1tui.tui.widgets.model_cells import Cells, columns
@@ -25,6 +27,14 @@ from tests.tui_rig import opened, to_model, until
 
 __all__ = ["hub", "roomy"]
 Glanced = Callable[[list[ModelEntry]], None]
+
+
+def test_a_file_that_is_gone_is_not_listed_by_what_an_earlier_list_knew() -> None:
+    found = [Variant(name, file=Path(f"/{name}.gguf")) for name in ("mine", "kept", "gone")]
+    catalog = Catalog({"mine": found[0]})
+    entries = {one.name: ModelEntry(one, one.file, 1.0, None) for one in found}
+    ListedModels(catalog, entries).take_others([found[1]])
+    assert [one.name for one in ListedModels(catalog, entries)] == ["mine", "kept"]
 
 
 @pytest.mark.parametrize("key", ["enter", "before it was checked"])

@@ -17,6 +17,7 @@ from r1tui.events import Begun, Content, ContentWasThinking, Failed, Finished, R
 from r1tui.server.answer import AnswerReader
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.server import sse
 from r1tui.server.sse import EventSplitter
 from r1tui.server.wire import foreign_json
 from tests.odd_server import (
@@ -360,6 +361,28 @@ def test_events_are_the_same_however_their_bytes_are_cut(eol: str, cuts: list[in
         at += cut
     assert seen == expected
     assert splitter.rest() == b""
+
+
+@pytest.mark.parametrize(
+    ("line", "is_known_by_its_line"),
+    [(b'{"content":"a\xffb"}', True), (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", False)],
+)
+def test_a_line_may_be_any_json(line: bytes, *, is_known_by_its_line: bool) -> None:
+    splitter = EventSplitter(by_lines=True)
+    assert list(splitter.feed(b"data: " + line + b"\n")) == ([line] if is_known_by_its_line else [])
+    assert list(splitter.feed(b"\n")) == ([] if is_known_by_its_line else [line])
+
+
+def test_an_event_of_many_lines_is_not_read_again_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    payload_of = sse._payload
+    monkeypatch.setattr(sse, "_payload", lambda event: read.append(event) or payload_of(event))
+    splitter = EventSplitter(by_lines=True)
+    for _ in range(100):
+        assert list(splitter.feed(b"data: }\n" * 10)) == []
+    assert len(read) < 20
+    assert list(splitter.feed(b"\n")) == [b"\n".join([b"}"] * 1000)]
+    assert list(splitter.feed(b"data: {}\n")) == [b"{}"]
 
 
 @given(payload=st.binary(max_size=300), whole=st.booleans())

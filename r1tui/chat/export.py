@@ -84,7 +84,10 @@ def write_file(path: Path, text: str, *, replace: bool = False) -> bool:
     """Write the file, whole or not at all; False when there is one and it is not to be replaced. Raises R1tuiError."""
     try:
         data = text.encode(errors="replace")
-        replace_file(path, data) if replace else write_new(path, data, 0o666)
+        if replace:
+            replace_file(path, data)
+        else:
+            write_new(path, data, 0o666)
     except FileExistsError:
         return False
     except OSError as error:

@@ -176,7 +176,7 @@ def _around(whole: str, text: str) -> str:
 
 def from_word(text: str, *, is_cut: bool = True) -> str:
     """A text whose beginning is cut off, from its first whole word on; one without spaces as it is."""
-    word = re.search(r"\s+(?=\S)|\s+\Z", text) if is_cut else None
+    word = re.search(r"\s+", text) if is_cut else None
     return text[word.end() :] if word is not None else text
 
 

@@ -205,6 +205,7 @@ class _ShowText:
             case events.ContentWasThinking():
                 self.end()
                 self._write("(The text above was the model's thinking.)\n\n", err=True)
+                self._has_text = False
             case events.PromptProgress(total, _, processed) if self._safe[True] and total:
                 click.echo(f"\r\x1b[Kreading the question: {percent(processed / total)}", nl=False, err=True)
                 self._progress_shown = True

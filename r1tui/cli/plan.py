@@ -200,9 +200,9 @@ def _request(
             ram_gib = totals_mib[0] / 1024
         host_mib = None if ram_gib is None else int(ram_gib * 1024)
         one_memory = unified or is_one_memory(totals_mib, host_mib, backend)
-        if one_memory and host_mib is not None and max(totals_mib, default=0) > host_mib:
+        if one_memory and host_mib is not None and (largest_mib := max(totals_mib)) > host_mib:
             raise UsageError(
-                f"--vram {totals_mib[0] / 1024:g} is more than --ram {ram_gib:g}, which it is a part of.",
+                f"--vram {largest_mib / 1024:g} is more than --ram {ram_gib:g}, which it is a part of.",
                 "Give the machine's whole memory as --ram.",
             )
         devices = imagined_devices(totals_mib, _NAMES[backend], backend, unified=one_memory)

@@ -16,4 +16,4 @@ class GgufError(R1tuiError):
 
 
 class LackingSettingError(GgufError):
-    """It lacks what every language model has that is known."""
+    """The file lacks a setting that every known language model has."""

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from r1tui.errors import R1tuiError
-from r1tui.machine.sound import text_line, version_pair, whole_number
+from r1tui.machine.driver_values import text_line, version_pair, whole_number
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class BrokenBindingError(NvmlError):
     """Not the driver's word: its Python module raised what it should not."""
 
 
+MOST_FAN_PERCENT = 200
+"""A fan may turn faster than its maker calls its most."""
 ANSWERS_S = 30.0
 """Eight GPUs without the persistence daemon take seconds each to wake."""
 
@@ -248,7 +250,7 @@ class NvmlSession:
             pci_bus_id=self._addresses[index],
             clock_mhz=nvml.number("nvmlDeviceGetClockInfo", handle, nvml.constant("NVML_CLOCK_SM")),
             memory_clock_mhz=nvml.number("nvmlDeviceGetClockInfo", handle, nvml.constant("NVML_CLOCK_MEM")),
-            fan_percent=nvml.number("nvmlDeviceGetFanSpeed", handle),
+            fan_percent=whole_number(nvml.ask("nvmlDeviceGetFanSpeed", handle), MOST_FAN_PERCENT),
             pcie_link=self._pcie_link(handle),
             processes=tuple(
                 GpuProcess(one, self._name(one), held)

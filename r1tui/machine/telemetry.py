@@ -14,7 +14,7 @@ from r1tui.system.lazy import psutil
 NVML_RETRY_S = 30.0
 STOP_S = 0.5
 NOT_BUSY = ("idle", "iowait", "guest", "guest_nice")
-"""Of a CPU's times; those of guests are in its user's already."""
+"""A CPU's times without work; those of guests are counted in `user` already."""
 NOT_YET = "NVML has not answered yet"
 ROOT = Path("/")
 
@@ -55,7 +55,7 @@ class Sample:
     disk_bytes_per_s: float | None = None
     """Disk reads of the whole machine."""
     cores_percent: tuple[float, ...] = ()
-    """Of each CPU that can be used, by everybody; empty in the first sample, and where a quota gives fewer."""
+    """Use of each CPU that is ours to use, by all programs; empty in the first sample, and where a quota gives fewer."""
 
     @property
     def awaits_gpus(self) -> bool:
@@ -245,7 +245,7 @@ class HostReader:
         return [sum(one) - sum(getattr(one, name, 0.0) for name in NOT_BUSY) for one in times]
 
     def _core_rates(self, now: float, cores_s: list[float]) -> list[float]:
-        """What of its time each of them was busy."""
+        """The share of its time in which each of them was busy."""
         if len(self._cores) != len(cores_s):
             self._cores = [Rate() for _ in cores_s]
         looks = zip(self._cores, cores_s, strict=True)

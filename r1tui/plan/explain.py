@@ -12,6 +12,9 @@ from r1tui.plan.speed import NEVER_OFFLOAD, Expectation
 from r1tui.plan.verdict import Verdict
 from r1tui.text import listed, rough, size
 
+BUSY_SHARE = 0.5
+"""Share of all CPUs; two are often one core, and every thread of llama.cpp waits for the slowest."""
+
 
 def placement(
     header: Header,
@@ -136,10 +139,6 @@ def busy(load: CpuLoad) -> list[str]:
         return []
     cpus = f"{load.cpus} CPUs" if load.cpus > 1 else "its CPU"
     return [f"This machine is busy (load {load.programs:.1f} on {cpus}): expect fewer tokens/s while that lasts."]
-
-
-BUSY_SHARE = 0.5
-"""Of all CPUs; two are often one core, and every thread of llama.cpp waits for the slowest."""
 
 
 def _short_prompts(offload_batch: int) -> str:

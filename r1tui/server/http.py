@@ -13,7 +13,7 @@ from r1tui.errors import R1tuiError
 from r1tui.messages import decode_foreign
 from r1tui.remedies import RestartServer
 from r1tui.server.endpoint import Endpoint
-from r1tui.server.refusal import HTTPS_HINT, ServerOwner, explain, explain_transport, proxy_login, web_page
+from r1tui.server.refusal import HTTPS_HINT, ServerOwner, explain, explain_transport, no_proxy_login, web_page
 from r1tui.server.wire import ServerError, foreign_json, looks_like_html, read_error
 from r1tui.system.environment import KEY_VARIABLE, check_network, clean_secret
 from r1tui.system.lazy import httpx2
@@ -176,7 +176,7 @@ class ServerHttp:
         if response.is_redirect and location:
             return self._elsewhere(location)
         if response.status_code == 407 and not self.endpoint.is_loopback:
-            return proxy_login(self.endpoint)
+            return no_proxy_login(self.endpoint)
         if looks_like_html(content):
             return web_page(self.endpoint, response.status_code)
         wait = response.headers.get("retry-after", "").strip()

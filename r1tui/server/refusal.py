@@ -19,7 +19,7 @@ from r1tui.remedies import (
 from r1tui.server import wire
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.wire import ServerError
-from r1tui.system.environment import proxy_variable
+from r1tui.system.environment import proxy_login, proxy_variable
 from r1tui.system.lazy import httpx2
 from r1tui.text import duration
 
@@ -155,7 +155,7 @@ def _explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner)
     said = " ".join(map(str, errors))
     codes = {one.errno for one in errors if isinstance(one, OSError)}
     if isinstance(error, httpx2.ProxyError) and "407" in said:
-        return proxy_login(endpoint)
+        return no_proxy_login(endpoint)
     if isinstance(error, httpx2.ProxyError):
         remedy = f"Check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or set NO_PROXY={endpoint.host}."
         return R1tuiError(f"The proxy refuses the connection to {endpoint}.", remedy)
@@ -184,10 +184,9 @@ def _explain_transport(error: Exception, endpoint: Endpoint, owner: ServerOwner)
     return R1tuiError(f"No {owner.name} answers at {endpoint}.", *owner.look)
 
 
-def proxy_login(endpoint: Endpoint) -> R1tuiError:
-    """The error of a proxy that wants to know who asks."""
-    name = proxy_variable(endpoint.base_url) or "HTTP_PROXY"
-    remedy = f"Write them into {name}: http://NAME:PASSWORD@HOST:PORT."
+def no_proxy_login(endpoint: Endpoint) -> R1tuiError:
+    """The error of a proxy that asks for a name and password."""
+    name, remedy = proxy_login(endpoint.base_url)
     return R1tuiError(f"The proxy of {name} asks for a name and password (407).", remedy)
 
 

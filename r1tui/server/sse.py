@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from urllib.parse import quote
 
 import msgspec
@@ -15,6 +16,8 @@ _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 """The end of an event, whichever of the three line ends of the WHATWG's specification a server writes."""
 _JSON_LINE = re.compile(rb"\}(?:\r\n|\n|\r)")
 """The end of a line that may be whole JSON."""
+_MOST_LINES = 16
+"""So many of an event are tried; longer JSON is known by its blank line alone."""
 _SHORT_BYTES = 64
 LOOKUP = "/v1/streams/lookup"
 BUFFER_BYTES = 4 << 20
@@ -37,6 +40,8 @@ class EventSplitter:
         self._searched_bytes = 0
         """How much of the buffer has been searched: an event may be long, and come in many pieces."""
         self._by_lines = by_lines
+        self._n_tried = 0
+        """How many lines of the buffer have been tried as the end of an event."""
         self._has_returns = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -46,7 +51,7 @@ class EventSplitter:
         while (end := self._end_of_event()) is not None:
             event = bytes(self._buffer[: end[0]])
             del self._buffer[: end[1]]
-            self._searched_bytes = 0
+            self._searched_bytes = self._n_tried = 0
             event = event if self.offset else event.removeprefix(BOM)
             self.offset += end[1]
             if payload := _payload(event):
@@ -63,7 +68,7 @@ class EventSplitter:
         """The payload of an event that the stream's end left without its blank line; empty where there is none."""
         event = self.pending
         self._buffer.clear()
-        self._searched_bytes = 0
+        self._searched_bytes = self._n_tried = 0
         return _payload(event)
 
     @property
@@ -90,9 +95,10 @@ class EventSplitter:
 
     def _end_of_line(self, start: int, stop: int) -> tuple[int, int] | None:
         """The first end of a line, up to the blank one, up to which the data is whole JSON."""
-        for end in _JSON_LINE.finditer(self._buffer, start, stop):
-            with suppress(msgspec.DecodeError):
-                msgspec.json.decode(_payload(bytes(self._buffer[: end.start() + 1])))
+        for end in islice(_JSON_LINE.finditer(self._buffer, start, stop), _MOST_LINES - self._n_tried):
+            self._n_tried += 1
+            with suppress(ValueError, RecursionError):
+                json.loads(_payload(bytes(self._buffer[: end.start() + 1])).decode(errors="replace"), strict=False)
                 return end.start() + 1, end.end()
         return None
 

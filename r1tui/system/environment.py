@@ -112,6 +112,12 @@ def proxy_variable(url: str) -> str:
     return _variable(kind, used[kind]) if kind else ""
 
 
+def proxy_login(url: str) -> tuple[str, str]:
+    """The variable of the proxy for this address, and the remedy where the proxy asks for a name and password."""
+    name = proxy_variable(url) or "HTTP_PROXY"
+    return name, f"Write them into {name}: http://NAME:PASSWORD@HOST:PORT."
+
+
 def hub_endpoint() -> str:
     """The address of the hub, or of the mirror that HF_ENDPOINT names; no slash at its end. Raises UsageError."""
     given = os.environ.get("HF_ENDPOINT", "").strip()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from r1tui.errors import R1tuiError
-from r1tui.system.environment import HUB, proxy_variable
+from r1tui.system.environment import HUB, proxy_login, proxy_variable
 from r1tui.system.lazy import httpx2, hub_errors, huggingface_hub
 from r1tui.text import duration, one_line, size
 
@@ -112,9 +112,7 @@ def status_error(status: int, headers: Any) -> RetryError:
 
 
 def _proxy_login() -> RetryError:
-    name = proxy_variable(_endpoint()) or "HTTP_PROXY"
-    remedy = f"Write them into {name}: http://NAME:PASSWORD@HOST:PORT."
-    return RetryError("the proxy asks for a name and password (407)", remedy=remedy)
+    return RetryError("the proxy asks for a name and password (407)", remedy=proxy_login(_endpoint())[1])
 
 
 def retry_after_s(value: str) -> float | None:

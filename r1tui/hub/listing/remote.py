@@ -34,7 +34,7 @@ _ODD_PART = re.compile(r"[-._](?:part|split)?[-._]?(?:\d+[-._]?of[-._]?\d+|split
 _AS_NAMED = "NAME-00001-of-00002.gguf and so on"
 MOST_PAGES = 200
 """A page has a thousand names."""
-ANOTHER = "Choose another quantisation or repository: hf:OWNER/REPO:QUANT."
+CHOOSE_ANOTHER = "Choose another quantisation or repository: hf:OWNER/REPO:QUANT."
 
 _Bytes = Annotated[int, msgspec.Meta(ge=0)]
 _Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -220,7 +220,7 @@ def select(tree: Tree, variant: Variant) -> RemoteFiles:
     if not is_complete(chosen):
         asked = pattern.strip("*") or pattern
         cause = f"The files of {asked} in {tree.repo} are not one whole model: {_some(sorted(chosen))}."
-        raise R1tuiError(cause, ANOTHER)
+        raise R1tuiError(cause, CHOOSE_ANOTHER)
     check_sizes(listing)
     return listing
 
@@ -231,7 +231,7 @@ def check_sizes(listing: RemoteFiles) -> None:
         if file.size_bytes == 0:
             raise R1tuiError(
                 f"{file.path} of {listing.repo} is empty on the hub (0 bytes).",
-                ANOTHER,
+                CHOOSE_ANOTHER,
             )
 
 
@@ -240,11 +240,11 @@ def _no_such_file(tree: Tree, pattern: str) -> R1tuiError:
     paths = [file.path for file in tree.files]
     several = sorted(find_candidates(paths, repo, pattern))
     if several and all(_ODD_PART.search(one) for one in several):
-        files, joined = [f"{one}.gguf" for one in several], re.search("part|split", several[0], re.IGNORECASE)
-        how = f"join them ({join_command(files)})" if joined else f"rename them: {_AS_NAMED}"
+        files, is_cut = [f"{one}.gguf" for one in several], re.search("part|split", several[0], re.IGNORECASE)
+        step = f"join them ({join_command(files)})" if is_cut else f"rename them: {_AS_NAMED}"
         return R1tuiError(
             f"{repo} has {asked} only in parts with names that llama.cpp does not know: {_some(several, 3)}.",
-            f"Download them (hf download {repo}), {how}, and use the file: --model FILE.",
+            f"Download them (hf download {repo}), {step}, and use the file: --model FILE.",
         )
     if several:
         return R1tuiError(

@@ -159,18 +159,19 @@ class AnswerController:
         return last.can_go_on or (what == "ask_again" and last.state in ("failed", "stopped"))
 
     def may_change(self) -> bool:
-        """True if another path of the conversation may be shown, since a running answer is the end of this one; the
-        user is told why not."""
-        why = ""
-        if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
-            why = f"This conversation is open in another r1tui (PID {pid})."
-        elif self.is_shown or self._view.conversation.running:
-            why = STILL_COMING
-        elif self.waiting:
-            why = ONE_WAITS
-        if why:
+        """True if another path of the conversation may be shown; the user is told why not."""
+        if why := self.why_path_stays():
             self._view.tell(why)
         return not why
+
+    def why_path_stays(self) -> str:
+        """The reason why no other path of the conversation may be shown: a running answer is the end of this one, as
+        is a question that waits; empty if one may."""
+        if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
+            return f"This conversation is open in another r1tui (PID {pid})."
+        if self.is_shown or self._view.conversation.running:
+            return STILL_COMING
+        return ONE_WAITS if self.waiting else ""
 
     def stop(self) -> None:
         """Stop the answer, and keep what came; beside the keys, since a server that hangs keeps its caller waiting.

@@ -47,7 +47,10 @@ class ConversationController:
         exchange = next(iter(self.shown.every[chosen.found_at :]), None)
         if not chosen.passage or self.shown.id != chosen.id or exchange is None:
             return
-        if exchange not in self.shown.exchanges and not self.shown.running:
+        if exchange not in self.shown.exchanges:
+            if self._answers.why_path_stays():
+                self._view.tell("The passage is in another branch, which cannot be shown now.")
+                return
             self.shown.show(exchange)
             self.save_shown()
         self._view.show_passage(exchange, chosen.passage)

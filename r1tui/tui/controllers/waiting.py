@@ -10,7 +10,7 @@ ABOUT_WAITING = "waiting question"
 
 
 class WaitingQuestion:
-    """Owns the question that waits, true while there is one; until it is asked, the prompt's draft has it too."""
+    """Owner of the question that waits; true while there is one. Until it is asked, the prompt's draft keeps it too."""
 
     def __init__(self, view: View) -> None:
         self.model = ""
@@ -37,12 +37,12 @@ class WaitingQuestion:
         return question
 
     def take_stage(self, event: StageEvent) -> None:
-        """Say in its place how far its model is."""
+        """Show how far its model is, in its place."""
         match event:
             case Progress("server", done, int(total)) if total:
                 self._say(f"is loading, {percent(min(done / total, 0.99))}")
             case _ if event.stage == "server":
                 self._say("is not ready yet")
 
-    def _say(self, how: str) -> None:
-        self._exchange.answer.waits_for = f"{self.model or 'the model'} {how}"
+    def _say(self, state: str) -> None:
+        self._exchange.answer.waits_for = f"{self.model or 'the model'} {state}"

@@ -21,7 +21,7 @@ from r1tui.tui.beneath import Beneath
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.widgets.composer import Composer
-from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.widgets.instruments import VAST_COLUMNS, WIDE_PANEL_COLUMNS, Instruments
 
 if TYPE_CHECKING:
     from r1tui.catalog.variants import Variant
@@ -38,7 +38,6 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
     ChatScreen {
         overflow: hidden;
         Instruments { dock: right; padding: 0 1 1 1; }
-        &.-vast Instruments { width: 70; }
         &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; padding: 0 1; }
         Stages { display: none; max-height: 70%; }
         &.-launching Stages { display: block; border-bottom: solid $border-blurred; }
@@ -48,8 +47,8 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
         &.-bare { align-vertical: bottom; }
         &.-bare Composer { margin-bottom: 1; }
     }
-    """
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (180, "-vast")]
+    """ + f"ChatScreen.-vast Instruments {{ width: {WIDE_PANEL_COLUMNS}; }}"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (VAST_COLUMNS, "-vast")]
     BINDINGS = bindings_of("chat")
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

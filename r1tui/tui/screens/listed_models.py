@@ -1,4 +1,4 @@
-"""What the list of models knows: each model's entry, the group that it stands in, and those that a digit takes."""
+"""State of the list of models: each model's entry, the group that it stands in, and those that a digit takes."""
 
 from collections.abc import Iterable, Iterator
 
@@ -37,6 +37,12 @@ class ListedModels:
         self._places = {one.name: known[one.name].group if one.name in known else "rest" for one in self._catalog}
         self._places |= {one.name: "here" for one in self.others}
         return before != self._places
+
+    def take_others(self, others: list[Variant]) -> None:
+        """Take these as all models beside the catalog's; others of which an earlier list told are gone."""
+        self.others = others
+        for name in self.entries.keys() - {one.name for one in self}:
+            del self.entries[name]
 
     def groups(self) -> Iterator[tuple[Group, list[Variant]]]:
         """The groups that have models, in order; none before all are placed."""

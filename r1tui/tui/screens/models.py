@@ -173,7 +173,7 @@ class ModelsScreen(TableScreen[Variant]):
         """Show the models in their groups, if these are not shown yet, or may still change."""
         self._follow()
         if self._is_open and (not self._models.are_placed or self._may_move):
-            self._models.others = others
+            self._models.take_others(others)
             if self._models.place(glances):
                 self._fill()
             self._typed_number = None

@@ -13,13 +13,13 @@ from textual.widgets import DataTable, Label
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.screens.dialogs import Dialog
 from r1tui.tui.widgets.gauges import one_line
+from r1tui.tui.widgets.instruments import PANEL_COLUMNS, VAST_COLUMNS, WIDE_PANEL_COLUMNS
 from r1tui.tui.widgets.key_line import KeyLine
 
 BESIDE_TABLE = 6
 """Lines of the screen that are neither the table's nor said of it: frame, footer and a little air."""
 WIDEST = 116
-PANEL, WIDE_PANEL, VAST = 38, 70, 180
-"""Columns of the chat's instruments, and of a terminal that gives them more."""
+"""Columns of a list beside the instruments."""
 
 
 class ListTable(DataTable[RenderableType], inherit_bindings=False):
@@ -79,7 +79,8 @@ class TableScreen(Dialog[ScreenResultType]):
     @property
     def _is_beside_panel(self) -> bool:
         """True if all of the instruments have room beside the list; of a part of them nothing could be read."""
-        return self.size.width - WIDEST >= (WIDE_PANEL if self.size.width >= VAST else PANEL)
+        width = self.size.width
+        return width - WIDEST >= (WIDE_PANEL_COLUMNS if width >= VAST_COLUMNS else PANEL_COLUMNS)
 
     @property
     def _columns(self) -> int:

@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 
 NOT_YET = ("starting", "loading", "restarting")
 """States of a server that has answered nothing."""
+PANEL_COLUMNS, WIDE_PANEL_COLUMNS, VAST_COLUMNS = 38, 70, 180
+"""Widths of the instruments beside the chat, and of a terminal that gives them the wider one."""
 
 
 class Instruments(Rows):
     """Told what is new, it shows what of it can be seen; in a single row, which narrow terminals give it, the gist."""
 
-    DEFAULT_CSS = """
-    Instruments {
-        width: 38;
+    DEFAULT_CSS = f"""
+    Instruments {{
+        width: {PANEL_COLUMNS};
         height: 1fr;
         padding: 0 1;
         background: $surface;
-        &:ansi { border-left: solid $border-blurred; }
-    }
+        &:ansi {{ border-left: solid $border-blurred; }}
+    }}
     """
 
     def __init__(

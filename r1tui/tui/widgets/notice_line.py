@@ -103,7 +103,7 @@ def _fitted(cause: str, remedy: str, width: int, taken: int, most: int) -> tuple
             rest = whole.plain[len(rows[0].plain) :].strip()
             return [rows[0], Content(rest)], False
         return [said.truncate(width, ellipsis=True), mends], False
-    left = room - len(remedy) - 1
+    left = room - Content(remedy).cell_length - 1
     if remedy and left >= LEAST:
         return [Content(f"{Content(cause).truncate(left, ellipsis=True).plain} {remedy}")], False
     return [whole], False

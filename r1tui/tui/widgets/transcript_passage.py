@@ -24,12 +24,15 @@ class FoundPassage:
         words = sorted(found_words(passage), key=len, reverse=True)
         self._words = re.compile("|".join(map(re.escape, words)) or r"\Z.", re.IGNORECASE)
         self._letters = _letters(passage.partition(MARKS[0])[2])
+        self._block: Block | None = None
+        """The block that was found last."""
 
     def block(self, blocks: Sequence[Block]) -> Block | None:
         """The block that it begins in; None for none."""
-        texts = [one.source if isinstance(one, AnswerBlock | PlainBlock) else "" for one in blocks]
-        found = self._find(texts)
-        return None if found is None else blocks[found]
+        if self._block not in blocks:
+            found = self._find([one.source if isinstance(one, AnswerBlock | PlainBlock) else "" for one in blocks])
+            self._block = None if found is None else blocks[found]
+        return self._block
 
     def row(self, rows: Sequence[Row]) -> int:
         """The row of its block that it begins in; the first where it is shown as something else."""
