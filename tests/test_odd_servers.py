@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Begun, Content, ContentWasThinking, Failed, Finished, Reasoning, StreamEvent
+from r1tui.server import sse
 from r1tui.server.answer import AnswerReader
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
-from r1tui.server import sse
 from r1tui.server.sse import EventSplitter
 from r1tui.server.wire import foreign_json
 from tests.odd_server import (

@@ -55,7 +55,7 @@ class Sample:
     disk_bytes_per_s: float | None = None
     """Disk reads of the whole machine."""
     cores_percent: tuple[float, ...] = ()
-    """Use of each CPU that is ours to use, by all programs; empty in the first sample, and where a quota gives fewer."""
+    """Each usable CPU's use by all programs; empty in the first sample, and where a quota gives fewer."""
 
     @property
     def awaits_gpus(self) -> bool:

@@ -34,20 +34,23 @@ if TYPE_CHECKING:
 class ChatScreen(Guarded, Beneath, Screen[None]):
     """Its controllers own what is going on, its widgets show it."""
 
-    DEFAULT_CSS = """
-    ChatScreen {
+    DEFAULT_CSS = f"""
+    ChatScreen {{
         overflow: hidden;
-        Instruments { dock: right; padding: 0 1 1 1; }
-        &.-narrow Instruments, &.-no-panel Instruments { dock: top; width: 1fr; height: 1; border: none; padding: 0 1; }
-        Stages { display: none; max-height: 70%; }
-        &.-launching Stages { display: block; border-bottom: solid $border-blurred; }
-        Greeting { display: none; }
-        Greeting.-empty { display: block; }
-        Transcript.-empty { height: 1; }
-        &.-bare { align-vertical: bottom; }
-        &.-bare Composer { margin-bottom: 1; }
-    }
-    """ + f"ChatScreen.-vast Instruments {{ width: {WIDE_PANEL_COLUMNS}; }}"
+        Instruments {{ dock: right; padding: 0 1 1 1; }}
+        &.-vast Instruments {{ width: {WIDE_PANEL_COLUMNS}; }}
+        &.-narrow Instruments, &.-no-panel Instruments {{
+            dock: top; width: 1fr; height: 1; border: none; padding: 0 1;
+        }}
+        Stages {{ display: none; max-height: 70%; }}
+        &.-launching Stages {{ display: block; border-bottom: solid $border-blurred; }}
+        Greeting {{ display: none; }}
+        Greeting.-empty {{ display: block; }}
+        Transcript.-empty {{ height: 1; }}
+        &.-bare {{ align-vertical: bottom; }}
+        &.-bare Composer {{ margin-bottom: 1; }}
+    }}
+    """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (VAST_COLUMNS, "-vast")]
     BINDINGS = bindings_of("chat")
 
