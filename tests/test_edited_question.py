@@ -100,6 +100,23 @@ async def test_a_question_of_its_own_may_be_sent_while_the_files_of_an_edited_on
         assert app.chat.composer.edited is None
 
 
+async def test_what_is_on_its_way_is_not_put_aside_for_an_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        await shut(app, pilot)
+        disk = SlowDisk(app, monkeypatch)
+        prompt(app).have(Typed("see @slow"))
+        prompt(app).action_submit()
+        await until(pilot, disk.reads.is_set)
+        await pilot.press(*"draft")
+        app.chat.composer.begin_edit(Exchange("question two"), 2)
+        assert app.chat.composer.draft.text == "see @slow\ndraft"
+        app.chat.composer.leave_edit()
+        assert prompt(app).text == "draft"
+        disk.may_end.set()
+        await until(pilot, lambda: disk.sent == [("see @slow", None)])
+
+
 async def test_an_edited_question_whose_exchange_is_gone_while_its_files_are_read_is_in_the_prompt_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -376,7 +376,12 @@ def test_a_line_may_be_any_json(line: bytes, *, is_known_by_its_line: bool) -> N
 def test_an_event_of_many_lines_is_not_read_again_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[bytes] = []
     payload_of = sse._payload
-    monkeypatch.setattr(sse, "_payload", lambda event: read.append(event) or payload_of(event))
+
+    def payload(event: bytes) -> bytes:
+        read.append(event)
+        return payload_of(event)
+
+    monkeypatch.setattr(sse, "_payload", payload)
     splitter = EventSplitter(by_lines=True)
     for _ in range(100):
         assert list(splitter.feed(b"data: }\n" * 10)) == []

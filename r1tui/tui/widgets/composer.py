@@ -244,7 +244,7 @@ class Composer(Guarded, Widget):
 
     def _put_aside(self, typed: Typed, title: str) -> None:
         if self._aside is None:
-            self._aside = self.draft
+            self._aside = self.prompt.recall.draft(self.prompt.typed)
         self.prompt.recall.leave()
         self.prompt.have(typed)
         self.prompt.move_cursor(self.prompt.document.end)
