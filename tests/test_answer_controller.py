@@ -111,8 +111,11 @@ async def test_a_question_waits_for_its_model_and_is_asked_when_that_is_ready(
         assert waiting.answer.waits_for == "tiny is loading, 43 %"
         answers.waiting.take_stage(LogLine("server", "restarting"))
         assert waiting.answer.waits_for == "tiny is not ready yet"
+        view.coming_model = "other"
         answers.send_waiting(came_up=True)  # another launch goes on
         assert answers.can_stop
+        answers.waiting.take_stage(Progress("server", 1, 2, "bytes"))
+        assert waiting.answer.waits_for == "other is loading, 50 %"
         view.running_model, view.coming_model = "tiny", None
         answers.send_waiting(came_up=True)
         await one.ended()

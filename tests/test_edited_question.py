@@ -42,11 +42,23 @@ async def test_an_edited_question_whose_file_cannot_be_read_is_edited_on(tmp_pat
         prompt(app).action_submit()
         await until(pilot, lambda: len(app.notices.kept) > said)
         assert prompt(app).text == text
-        assert app.chat.composer.draft == Typed("draft")
+        assert app.chat.composer.draft == Typed(f"draft\n{text}")
         assert str(prompt(app).border_title).startswith("Editing question 2:")
         app.chat.composer.leave_edit()
         assert prompt(app).text == "draft"
         assert prompt(app).border_title is None
+
+
+async def test_what_an_edit_has_changed_is_in_the_draft_below_what_was_put_aside(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app) as pilot:
+        await shut(app, pilot)
+        await pilot.press(*"draft")
+        app.chat.composer.begin_edit(Exchange("question two"), 2)
+        await pilot.press(*" more")
+        assert app.chat.composer.draft == Typed("draft\nquestion two more")
+        app.chat.composer.leave_edit()
+        assert app.chat.composer.draft == Typed("draft")
 
 
 class SlowDisk:

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -13,12 +13,14 @@ from textual.message import Message
 
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config, VariantSettings
+from r1tui.events import StageEvent
 from r1tui.hub.local.folders import NoRoomError
+from r1tui.launch.stages import Launch
 from r1tui.messages import HostPlan, PlanSummary, Status
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
 from r1tui.tui import questions
-from r1tui.tui.controllers.models import ModelController
+from r1tui.tui.controllers.models import LAUNCH, ModelController
 from r1tui.tui.messages import LaunchEnded, ServerChanged, StageReported
 from r1tui.tui.services.local_models import LocalModels
 from r1tui.tui.services.server import ServerMonitor
@@ -105,6 +107,53 @@ async def test_the_wanted_model_comes_up_and_another_takes_its_place(
         models.bring_back()
         await ready(view, "two")
         assert not view.asked_of
+
+
+async def test_of_launches_the_last_one_counts_and_the_next_model_is_that_after_the_coming_one(
+    paths: Paths, config: Config, tiny_r1: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, may_go_on, prepare = str(tiny_r1()), asyncio.Event(), Launch.prepare
+
+    async def slowly(self: Launch) -> AsyncGenerator[StageEvent, None]:
+        if self.variant.name == "two":
+            await may_go_on.wait()
+        async for event in prepare(self):
+            yield event
+
+    monkeypatch.setattr(Launch, "prepare", slowly)
+    settings = of_files(config, **{name: VariantSettings(file=file) for name in ("one", "two", "three")})
+    async with chosen(paths, settings) as view:
+        models = view.models
+        await models.begin(load_catalog(settings).find("one"), insists=False)
+        await ready(view, "one")
+        models.do("next")
+        await until(lambda: models.coming == "two")
+        launches = {task for task in view.work if task.get_name() == LAUNCH}
+        models.switch(load_catalog(settings).find("two"))
+        await until(lambda: view.said == ["two is already coming up."])
+        models.switch(load_catalog(settings).find("one"))
+        await ready(view, "one")
+        assert view.said[1:] == ["one is already running."]
+        models.do("next")
+        await until(lambda: models.coming == "two")
+        launches |= {task for task in view.work if task.get_name() == LAUNCH}
+        models.do("next")
+        await ready(view, "three")
+        may_go_on.set()
+        await asyncio.wait(launches)
+        assert (models.running_model, supervisor.status(paths).variant) == ("three", "three")
+        assert not view.asked_of
+
+
+@pytest.mark.parametrize(("current", "step", "name"), [("two", 1, "three"), ("one", -1, "three"), (None, -1, "three")])
+def test_from_no_model_the_step_goes_to_an_end_of_the_list(
+    paths: Paths, tmp_path: Path, current: str | None, step: int, name: str
+) -> None:
+    (file := tmp_path / "any.gguf").write_bytes(b"GGUF")
+    here = of_files(Config(), **{name: VariantSettings(file=str(file)) for name in ("one", "two", "three")})
+    found = LocalModels(paths, here).neighbour(current, step)
+    assert found is not None
+    assert found.name == name
 
 
 def test_a_model_of_another_program_keeps_its_name_when_it_is_restarted(paths: Paths) -> None:

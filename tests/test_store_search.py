@@ -75,6 +75,8 @@ def test_a_search_shows_where_it_was_found(store: Store) -> None:
     assert len(found.passage) < 300
     [found] = store.search("eron")  # no word begins so
     assert f"The h{MARKS[0]}eron{MARKS[1]} is" in found.passage
+    store.write([whole(said("c3", "ß", "Straße, Maß: a -> b"))])
+    assert f"a {MARKS[0]}->{MARKS[1]} b" in store.search("->")[0].passage  # a letter that is two in another case
     [found] = store.search("birds")
     assert found.passage == ""
     assert found.found_at == 0

@@ -164,10 +164,10 @@ def _hits_of_text(connection: sqlite3.Connection, text: str, limit: int) -> dict
 
 def _around(whole: str, text: str) -> str:
     """The text and what stands beside it; empty when it is not there."""
-    at = whole.casefold().find(text.casefold())
-    if at < 0:
+    if (hit := re.search(re.escape(text), whole, re.IGNORECASE)) is None:
         return ""
-    start, end = max(at - _BESIDE_CHARS // 2, 0), at + len(text)
+    at, end = hit.span()
+    start = max(at - _BESIDE_CHARS // 2, 0)
     before, after = from_word(whole[start:at], is_cut=start > 0), whole[end : end + _BESIDE_CHARS]
     if end + _BESIDE_CHARS < len(whole):
         after = f"{after.rpartition(' ')[0] or after}…"

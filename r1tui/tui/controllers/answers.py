@@ -169,7 +169,7 @@ class AnswerController:
         is a question that waits; empty if one may."""
         if (pid := self._saved.elsewhere(self._view.conversation)) is not None:
             return f"This conversation is open in another r1tui (PID {pid})."
-        if self.is_shown or self._view.conversation.running:
+        if self.is_shown or self.is_weighing or self._view.conversation.running:
             return STILL_COMING
         return ONE_WAITS if self.waiting else ""
 

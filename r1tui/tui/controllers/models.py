@@ -201,6 +201,7 @@ class ModelController:
         self._bring_up(self._launcher.launch(variant, replace=replace), variant.name)
 
     def _bring_up(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._end_launch()  # or it would replace this one when it gets there
         self._failure, self.coming = None, name
         self._view.end_notice(ABOUT_LAUNCH)
         self._view.show_launch()
@@ -208,6 +209,11 @@ class ModelController:
         if self.status is not None:
             self._view.show_status(self.status)
         self._view.refresh_bindings()
+
+    def _end_launch(self) -> None:
+        if self._launch is not None:
+            self._launcher.leave_download()
+            self._launch.cancel()
 
     def cancel(self) -> None:
         """Cancel the launch; a server that starts by itself is stopped if the user agrees."""
@@ -263,7 +269,8 @@ class ModelController:
         self.switch(found)
 
     async def _step(self, step: int) -> None:
-        found = await asyncio.to_thread(self._models.neighbour, self._monitor.refresh().variant, step)
+        current = self.coming or self._monitor.refresh().variant
+        found = await asyncio.to_thread(self._models.neighbour, current, step)
         if found is None:
             self._view.tell("There is no other model on disk. <chat.variants> lists models to download.")
         self.switch(found)
@@ -285,7 +292,13 @@ class ModelController:
 
     async def _switch(self, variant: Variant, *, unasked: bool, known_size: bool) -> None:
         now = self._monitor.refresh()
+        if self.coming == variant.name:
+            self._view.tell(f"{variant.name} is already coming up.")
+            return
         if now.running and self.runs(variant):
+            if self.launching:  # another, which has not taken its place yet
+                self._end_launch()
+                self.last, self.replaced, self._undo = variant, None, None
             self._view.tell(f"{variant.name} is already running.")
             return
         await asyncio.to_thread(self._models.check_room, variant)
@@ -294,7 +307,7 @@ class ModelController:
         if choice == "only":
             self._view.show_download(variant, begin=True)
         elif choice == "launch" and await self._may_end(partial(questions.replace, variant), asks=not unasked):
-            self.launch(variant, replace=self._monitor.refresh().running)
+            self.launch(variant, replace=self._monitor.refresh().running or self.launching)
 
     async def _is_soon_here(self, variant: Variant) -> bool:
         """True when the model is on this machine, or small enough to fetch without asking."""

@@ -45,4 +45,4 @@ class WaitingQuestion:
                 self._say("is not ready yet")
 
     def _say(self, state: str) -> None:
-        self._exchange.answer.waits_for = f"{self.model or 'the model'} {state}"
+        self._exchange.answer.waits_for = f"{self._view.coming_model or self.model or 'the model'} {state}"

@@ -134,6 +134,6 @@ class Launcher:
         self._given_up = True
 
     def leave_download(self) -> None:
-        """Let a download continue when the screen ends."""
+        """Let a download continue when the screen, or the launch, ends."""
         if self._launch is not None:
             self._launch.leave_download = True

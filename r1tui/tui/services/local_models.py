@@ -61,12 +61,12 @@ class LocalModels:
         return Trials(variant, self._config, self._paths)
 
     def neighbour(self, current: str | None, step: int) -> Variant | None:
-        """The model on disk that is `step` places after the current one, if there is another."""
+        """The model on disk that is `step` places after the current one, or after the list's end, if any."""
         here = [one for one in self.catalog if self.is_here(one)]
         if len(here) < 2:
             return None
         names = [one.name for one in here]
-        index = names.index(current) if current in names else -1
+        index = names.index(current) if current in names else min(-step, 0)
         return here[(index + step) % len(here)]
 
     def downloading(self, last: Variant | None) -> Variant | None:

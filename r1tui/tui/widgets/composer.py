@@ -93,8 +93,12 @@ class Composer(Guarded, Widget):
     @property
     def draft(self) -> Typed:
         """The text to save as draft."""
-        here = self._aside or self.prompt.recall.draft(self.prompt.typed)
-        return joined([*self._on_its_way, here]) if self._on_its_way else here
+        here = [self.prompt.recall.draft(self.prompt.typed)]
+        if self._aside:
+            is_changed = self.edited is not None and here[0].whole.strip() != self.edited.question.strip()
+            here = [self._aside, *(here if is_changed else [])]
+        parts = [*self._on_its_way, *here]
+        return joined(parts) if len(parts) > 1 else parts[0]
 
     @property
     def is_settled(self) -> bool:
