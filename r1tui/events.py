@@ -289,7 +289,8 @@ class Begun(Event, frozen=True):
 
 
 class Waits(Event, frozen=True):
-    """The question waits: for another client's answer, for a model that `loads`, or for an unknown reason."""
+    """The question waits: for another client's answer, for the end of a stopped one, for a model that `loads`, or for
+    an unknown reason."""
 
     tokens: int | None
     """Tokens so far of the other answer; None where none comes first."""
@@ -297,6 +298,8 @@ class Waits(Event, frozen=True):
     """Seconds in which the server has sent nothing; 0 where that is not counted."""
     loads: bool = False
     """True if the model was unloaded while idle."""
+    stops: bool = False
+    """True if an answer that was stopped here has not ended yet."""
 
 
 StreamEvent = Waits | Begun | PromptProgress | Reasoning | Content | ContentWasThinking | Timings | Finished | Failed

@@ -1,12 +1,18 @@
 """One answer asked of a real llama-server, without a screen."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from r1tui.chat.answer import Answer
 from r1tui.events import Failed, Finished, StreamEvent, Waits
+from r1tui.server.client import ServerClient
+from r1tui.server.wire import Slot
 from r1tui.supervisor import client as supervisor
 from r1tui.system.paths import Paths
+from r1tui.tui.services import chat_client
 from r1tui.tui.services.chat_client import AnswerRequest
 from tests.answer_rig import client_of, served, text_of, until
 from tests.conftest import TinyModel
@@ -75,6 +81,42 @@ async def test_an_answer_that_is_stopped_ends_and_keeps_what_came(
     assert "on and on" in text_of(events)
     assert isinstance(events[-1], Finished)
     assert events[-1].finish_reason == "cancelled"
+
+
+async def test_a_question_that_waits_for_a_stopped_one_is_not_told_of_another_client(
+    llama_server: Path, tiny_r1: TinyModel, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow server reads a batch of the prompt to its end, minutes with a large model, before it sees the stop."""
+    computed = [Slot(is_processing=True, id_task=7)]
+    before: list[StreamEvent] = []
+    seen: list[StreamEvent] = []
+
+    async def slots(_: ServerClient) -> list[Slot]:
+        return computed
+
+    monkeypatch.setattr(chat_client, "UNHEARD_S", -1.0)  # it is not only just stopped
+    async with served(llama_server, tiny_r1(answer="on and on ", loop=True), paths, context_tokens=65536):
+        client = client_of(paths, [])
+        asking = asyncio.create_task(client.ask(HELLO, begins, before.extend))
+        await until(lambda: text_of(before))
+        monkeypatch.setattr(ServerClient, "slots", slots)
+        await client.stop()
+        await asking
+        assert await client.others_answers() == 0
+        for task, wait in ((7, Waits(None, stops=True)), (8, Waits(0))):
+            computed[:] = [Slot(is_processing=True, id_task=task)]
+            seen.clear()
+            asked = replace(HELLO, answer_id=f"a{task}")
+            asking = asyncio.create_task(client.ask(asked, begins, seen.extend))
+            await until(lambda: text_of(seen))
+            assert seen[0] == wait
+            await client.stop()
+            await asking
+        computed[:] = [Slot(is_processing=True, id_task=9)]
+        assert await client.others_answers() == 1
+    answer = Answer()
+    answer.apply(Waits(None, stops=True))
+    assert answer.waits_for == "the server has not ended the stopped answer yet"
 
 
 async def test_an_answer_of_a_model_that_sleeps_waits_for_it(

@@ -266,6 +266,8 @@ class Answer:
         self.waited_s = event.waited_s
         if event.loads:
             self.waits_for = "the model was unloaded while idle, and is loading"
+        elif event.stops:
+            self.waits_for = "the server has not ended the stopped answer yet"
         elif event.tokens is not None:
             ahead = f"{event.tokens:,} token{'' if event.tokens == 1 else 's'} so far"
             self.waits_for = f"another client's answer is running, {ahead}"

@@ -256,10 +256,6 @@ class ServerClient:
         """The server's places for answers. Frequent calls would keep an idle server from sleeping."""
         return await self._http.fetch("GET", "/slots", list[Slot])
 
-    async def busy_slots(self) -> int:
-        """Count the running answers."""
-        return sum(slot.is_processing for slot in await self.slots())
-
     async def forces_thinking(self, sampling: SamplingSettings | None = None) -> bool:
         """True if the model's template ends the prompt with `<think>`, so that a reply begins inside it.
 

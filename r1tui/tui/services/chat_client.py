@@ -92,6 +92,10 @@ class ChatClient:
         self._failed = False
         self._stopped_s: float | None = None
         """Time when the user stopped the answer."""
+        self._is_behind = False
+        """True if another client's answer came first when ours was asked for."""
+        self._stopped_task: int | None = None
+        """The server's number for the answer that was stopped, which it may compute for a while yet."""
 
     async def room(self, messages: Messages, beginning: Beginning | None = None) -> ContextBudget | None:
         """Context used by a prompt and the start of its answer; None if that is little, or cannot be known now."""
@@ -113,7 +117,7 @@ class ChatClient:
 
         When this is cancelled, the answer goes on at the server.
         """
-        just_stopped = self._begun and self._stopped_s is not None and monotonic() - self._stopped_s < UNHEARD_S
+        just_stopped = self._was_ours and self._stopped_s is not None and monotonic() - self._stopped_s < UNHEARD_S
         self.answer_id, self._begun, self._stopped_s = asked.answer_id, False, None
         left = False
         end: Finished | None = None
@@ -121,8 +125,9 @@ class ChatClient:
         try:
             await self._connection.need_model()
             client = await self._connection.client()
-            # what runs just after a stop is the end of the user's own
-            if not just_stopped and await self._has_to_wait(client, take):
+            # what runs just after a stop is the end of the user's own, mostly for an instant
+            self._is_behind = await self._has_to_wait(client, (lambda _: None) if just_stopped else take)
+            if self._is_behind:
                 waiting.cancel()
                 waiting = asyncio.create_task(self._watch_turn(client, take))
             sampling = await self._sampling()
@@ -185,6 +190,7 @@ class ChatClient:
         if self._cache is not None:
             self._cache.give_up()
         if self.answer_id is not None:
+            noting = asyncio.create_task(self._note_stopped())
             try:
                 await (await self._connection.client()).stop_answer(self.answer_id)
             except R1tuiError:
@@ -192,6 +198,20 @@ class ChatClient:
                 return
             if not self._begun and self._reading is not None:
                 self._reading.cancel()  # its stream would end only when its turn came
+            await noting
+
+    @property
+    def _was_ours(self) -> bool:
+        """True if the server computed our answer when it was last heard of, and not another's before it."""
+        return self._begun or not self._is_behind
+
+    async def _note_stopped(self) -> None:
+        """Note which answer is stopped: the server reads a batch of the prompt to its end first."""
+        self._stopped_task = None
+        with suppress(R1tuiError):
+            if self._was_ours and self._managed is not None and self._managed.status.state == "ready":
+                busy = [one for one in await (await self._connection.client()).slots() if one.is_processing]
+                self._stopped_task = busy[0].id_task if len(busy) == 1 else None
 
     async def end_thinking(self, completion_id: str) -> None:
         """Have the running answer end its thinking; a failure is posted."""
@@ -204,7 +224,8 @@ class ChatClient:
         """Count the server's running answers for other clients; 0 if it does not report them."""
         with suppress(R1tuiError):
             if self._managed is not None and self._managed.status.state == "ready":
-                busy = await (await self._connection.client()).busy_slots()
+                slots = await (await self._connection.client()).slots()
+                busy = sum(slot.is_processing and not self._is_stopped(slot) for slot in slots)
                 return max(0, busy - (self.answer_id is not None and self._begun))
         return 0
 
@@ -235,7 +256,7 @@ class ChatClient:
             if state == "sleeping":
                 take([Waits(None, loads=True)])
             elif state == "ready" and (busy := _taken(await client.slots())):
-                take([Waits(sum(slot.tokens for slot in busy))])
+                take([self._wait_for(busy)])
                 return True
         return False
 
@@ -246,9 +267,17 @@ class ChatClient:
             while (busy := _taken(await client.slots())) and not self._begun:
                 tasks = {slot.id_task for slot in busy}
                 if tasks == seen:  # one that is new may be ours, which tells of itself soon
-                    take([Waits(sum(slot.tokens for slot in busy))])
+                    take([self._wait_for(busy)])
                 seen = tasks
                 await asyncio.sleep(TURN_S)
+
+    def _wait_for(self, busy: list[Slot]) -> Waits:
+        if all(self._is_stopped(slot) for slot in busy):
+            return Waits(None, stops=True)
+        return Waits(sum(slot.tokens for slot in busy))
+
+    def _is_stopped(self, slot: Slot) -> bool:
+        return slot.id_task is not None and slot.id_task == self._stopped_task
 
     def _said(self, error: R1tuiError) -> str:
         return f"{error.cause} {say(error.remedies, attached=self._managed is None)}".strip()

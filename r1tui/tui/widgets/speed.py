@@ -53,7 +53,7 @@ class SpeedMeter:
             match event:
                 case Timings() | Finished():
                     counters = event
-                case Waits(tokens) if tokens is not None:
+                case Waits(tokens, stops=stops) if tokens is not None or stops:
                     self.phase = ""
                 case PromptProgress(total, cached, _, time_ms):
                     if self._asked_s is not None:
