@@ -236,8 +236,10 @@ def test_the_state_says_what_is_going_on() -> None:
         seen.append(state(instruments.figures).plain.removeprefix("● ").removesuffix(" r1-iq1_s"))
 
     for name in ("stopped", "failed"):  # the last server's; another is brought up
+        instruments.update_answer([Finished("stop", 1000, 0, 229, 210.4, 12.34, 900.0)])
         instruments.update_server(changed(STATUS, state=name), launching=True)
         assert state(instruments.figures).plain == "● starting"
+        assert "tok/s" not in line(instruments.figures, 80, SHADES).plain
     for name in ("starting", "loading"):
         instruments.update_server(changed(STATUS, state=name))
         say()

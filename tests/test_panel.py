@@ -12,15 +12,20 @@ from textual.widgets import Static
 from r1tui.chat.answer import Answer
 from r1tui.config import Config
 from r1tui.machine.nvml import GpuProcess
+from r1tui.machine.telemetry import NOT_YET
 from r1tui.server.endpoint import Endpoint
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.overlays import PanelScreen, ProcessesScreen
+from r1tui.tui.widgets.figures import Figures
+from r1tui.tui.widgets.gauges import SHADES
+from r1tui.tui.widgets.instrument_rows import processes
 from r1tui.tui.widgets.instruments import Board
 from r1tui.tui.widgets.prompt import Prompt
 from r1tui.tui.widgets.transcript import Transcript
 from tests.bench.replay import Replay, Script
+from tests.instruments_rig import SAMPLE
 from tests.screen_rig import StillApp
 from tests.tui_rig import ask, opened, until
 
@@ -144,3 +149,16 @@ async def test_a_key_lists_everything_that_holds_vram(tmp_path: Path, size: tupl
         await until(pilot, lambda: frame.max_scroll_y > 0)
         await pilot.press(key)
         await until(pilot, lambda: isinstance(app.screen, ChatScreen))
+
+
+@pytest.mark.parametrize(
+    ("gpus_reason", "gpus_age_s", "said"),
+    [
+        ("NVML Shared Library Not Found", None, "No NVIDIA GPU found: NVML Shared Library Not Found."),
+        (NOT_YET, None, "The driver has not answered yet."),
+        ("GPU is lost", 7.0, "No GPU any more: GPU is lost."),
+    ],
+)
+def test_the_list_of_holders_says_why_it_is_empty(gpus_reason: str, gpus_age_s: float | None, said: str) -> None:
+    sample = replace(SAMPLE, gpus=None, gpus_reason=gpus_reason, gpus_age_s=gpus_age_s)
+    assert [row.plain for row in processes(Figures(sample), 70, SHADES)] == [said]

@@ -252,8 +252,11 @@ def _processes(figures: Figures, ink: Ink, most: int | None) -> Group:
 def processes(figures: Figures, width: int, ink: Ink) -> list[Content]:
     """Everything that holds VRAM, one row each, below what all cards have; one row where nothing is known."""
     sample = figures.sample
-    if sample is None or sample.gpus is None:
-        return [Content(one_line((sample and sample.gpus_reason) or "No GPU is known yet."))]
+    if sample is None or sample.awaits_gpus:
+        return [Content("The driver has not answered yet.")]
+    if sample.gpus is None:
+        found = "No NVIDIA GPU found" if sample.gpus_age_s is None else "No GPU any more"
+        return [Content(one_line(f"{found}: {sample.gpus_reason or 'the driver lists none'}."))]
     if not any(gpu.processes for gpu in sample.gpus):
         return [Content("The driver lists no GPU processes.")]
     drawn = Page(width, ink)

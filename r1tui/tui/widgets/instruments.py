@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NOT_YET = ("starting", "loading", "restarting")
 """States of a server that has answered nothing."""
+ENDED = ("stopped", "failed")
 PANEL_COLUMNS, WIDE_PANEL_COLUMNS, VAST_COLUMNS = 38, 70, 180
 """Widths of the instruments beside the chat, and of a terminal that gives them the wider one."""
 
@@ -68,7 +69,7 @@ class Instruments(Rows):
         figures.status, figures.status_s = status, figures.clock()
         if status is None or status.state != "loading":
             figures.loaded_share = None
-        if status is not None and status.state in NOT_YET:
+        if status is not None and (status.state in NOT_YET or (launching and status.state in ENDED)):
             figures.speed.forget()
         if (plan := figures.plan) is not None and plan.ctx_size:
             figures.context_size = plan.ctx_size
