@@ -240,7 +240,7 @@ class Finished(Event, frozen=True):
     ttft_ms: float | None
     """From the question to the first token, the wait for the server's turn included."""
     waited_ms: float | None = None
-    """Of that the wait, until the server took the question; None where it does not tell."""
+    """The part of it before the server took the question; None where that is not known."""
 
     @property
     def first_token_s(self) -> float | None:

@@ -84,9 +84,9 @@ class Answer:
         self.has_thoughts = False
         """True if the thinking has more than white space."""
         self.waits_for = ""
-        """The reason in words why nothing can come yet, while the question can be taken back."""
+        """The reason why no answer can come yet; empty where none is known. The question can be taken back."""
         self.waited_s: float | None = None
-        """How long the server has sent nothing; None: not for long."""
+        """Seconds without a word from the server; None where these are few."""
         self.prompt: PromptProgress | None = None
         self.timings: Timings | None = None
         self.finished: Finished | None = None

@@ -67,7 +67,7 @@ class ConversationSummary:
     passage: str = ""
     """Passage with the found words, each in MARKS; empty if they are in the title."""
     found_at: int = 0
-    """Of the exchange that has the passage: how many of all branches were asked before it."""
+    """Number of exchanges, of all branches, that were asked before the one with the passage."""
     deleted_s: float | None = None
 
 
@@ -95,7 +95,7 @@ def found_words(passage: str) -> list[str]:
 
 
 def _places(connection: sqlite3.Connection, exchanges: list[int]) -> dict[int | None, int]:
-    """How many exchanges of its conversation were asked before each of these."""
+    """For each of these, the number of exchanges of its conversation that were asked before it."""
     before = "SELECT count(*) FROM exchanges b WHERE b.conversation = e.conversation AND b.number < e.number"
     rows = connection.execute(
         f"SELECT e.key, ({before}) FROM exchanges e WHERE e.key IN ({_marks(exchanges)})",  # noqa: S608

@@ -181,7 +181,7 @@ def overview(
 ) -> Iterator[ModelEntry]:
     """Every model of the catalog, looked at one by one. Reads headers, no weights; asks no network.
 
-    What our own running server holds counts as free. `glanced` is told first what names and sizes alone tell of all.
+    What our own running server holds counts as free. `glanced` gets all entries by names and sizes first.
     """
     engine = engine_to_ask(config.engine, paths)
     request = request_here(config, paths, engine, HeldMemory.by(supervisor.status(paths)))
@@ -235,7 +235,7 @@ def models_here(catalog: Catalog, config: Config, paths: Paths) -> list[Variant]
 
 
 def _glance(variant: Variant, request: PlanRequest, search: ModelSearch) -> ModelEntry:
-    """What its size and its place on disk tell."""
+    """The entry by the model's size and its place on disk."""
     paths, config = search.paths, search.config
     found, known = search.find(variant), known_files(variant, paths)
     size_gib = known.listing.size_bytes / 2**30 if known else variant.size_gib
@@ -253,7 +253,7 @@ def _glance(variant: Variant, request: PlanRequest, search: ModelSearch) -> Mode
 
 
 def _look(entry: ModelEntry, request: PlanRequest, engine: Engine | None, search: ModelSearch) -> ModelEntry:
-    """What its header tells."""
+    """The entry with the plan by the model's header."""
     variant, paths, config = entry.variant, search.paths, search.config
     kept = find_kept(variant, config, paths)
     try:

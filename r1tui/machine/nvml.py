@@ -91,7 +91,7 @@ class GpuUse:
     """What the process that was asked about holds; None as well where the driver shows no processes (containers)."""
     pci_bus_id: str = ""
     clock_mhz: int | None = None
-    """Of its processors, as they run now."""
+    """Present clock of its processors."""
     memory_clock_mhz: int | None = None
     fan_percent: int | None = None
     """None as well where it has no fan of its own."""

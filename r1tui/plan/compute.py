@@ -38,7 +38,7 @@ class Part:
     fed_anywhere: bool = False
     """True if experts of any layer are."""
     choosing: int = 0
-    """How many of its layers choose blocks of tokens, and have their experts with them."""
+    """Number of its layers that choose blocks of tokens and have their experts with them."""
     fused: bool = False
     """True if its backend weights and adds up the experts' results in one step, and keeps them until then."""
 

@@ -52,7 +52,7 @@ def _is_of(card: Card, backend: str) -> bool:
 
 
 _MAKERS = {"hip": ("MI", "RX", "Radeon"), "metal": ("Apple",)}
-"""How the names of cards that are not NVIDIA's begin."""
+"""Beginnings of the names of cards that are not NVIDIA's."""
 
 
 def rates_of(card: Card) -> DeviceRates:

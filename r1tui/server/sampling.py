@@ -65,7 +65,7 @@ def sampling_for(config: SamplingSettings, variant: Variant | None, header: Head
 
 
 def for_question(chosen: SamplingSettings, config: Config, variant: str | None) -> SamplingSettings:
-    """What a question says: the user's choice, and what only a question can say from the variant's own settings."""
+    """Sampling of a question: the user's choice, with the limits and the thinking of the variant's own settings."""
     row = config.variants[variant].sampling if variant in config.variants else None
     said = {key: getattr(row, key, None) for key in ("max_tokens", "thinking_budget", "thinking")}
     wanted = {key: value for key, value in said.items() if value is not None and getattr(chosen, key) is None}

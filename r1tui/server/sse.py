@@ -17,7 +17,7 @@ _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _JSON_LINE = re.compile(rb"\}(?:\r\n|\n|\r)")
 """The end of a line that may be whole JSON."""
 _MOST_LINES = 16
-"""So many of an event are tried; longer JSON is known by its blank line alone."""
+"""Lines of an event that are tried; longer JSON is known by its blank line alone."""
 _SHORT_BYTES = 64
 LOOKUP = "/v1/streams/lookup"
 BUFFER_BYTES = 4 << 20
@@ -38,10 +38,10 @@ class EventSplitter:
         """Bytes of the stream up to the end of the last whole event."""
         self._buffer = bytearray()
         self._searched_bytes = 0
-        """How much of the buffer has been searched: an event may be long, and come in many pieces."""
+        """Length of the part of the buffer that has been searched: an event may be long, and come in many pieces."""
         self._by_lines = by_lines
         self._n_tried = 0
-        """How many lines of the buffer have been tried as the end of an event."""
+        """Number of lines of the buffer that have been tried as the end of an event."""
         self._has_returns = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def forgive_streams(encoding: str | None = None) -> None:
     """From now on `?` stands on stdout and stderr for what their encoding cannot say; another encoding can be given.
 
-    And what stderr cannot take (a log on a full disk, a pipe that nobody reads) is dropped: the work goes on.
+    What stderr cannot take (a log on a full disk, a pipe that nobody reads) is dropped: the work goes on.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it was closed

@@ -75,7 +75,7 @@ def group_by_model(paths: Iterable[str], pattern: str) -> dict[str, list[str]]:
 
 
 def _one_set(files: list[str]) -> list[str]:
-    """Of files that are a model twice, in one file and in shards, those of the whole one."""
+    """The files of a model that is whole, where it is there twice: in one file and in shards."""
     sets: dict[bool, list[str]] = defaultdict(list)
     for path in files:
         sets[SHARD_NAME.match(PurePosixPath(path).name) is not None].append(path)

@@ -18,7 +18,7 @@ class WaitingQuestion:
         self._view = view
         self._question: Question | None = None
         self._exchange = Exchange("")
-        """What is shown of it."""
+        """Its exchange on the screen."""
 
     def __bool__(self) -> bool:
         return self._question is not None

@@ -52,7 +52,7 @@ class ListedModels:
 
     @property
     def numbered(self) -> list[Variant]:
-        """Those that a digit takes, in their order."""
+        """Models that a digit takes, in their order."""
         return next((models for group, models in self.groups() if group == "here"), [])
 
     def find(self, name: str | None) -> Variant | None:

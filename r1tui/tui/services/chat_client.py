@@ -242,7 +242,7 @@ class ChatClient:
                 self._context_tokens = await (await self._connection.client()).context_tokens()
 
     async def _count_silence(self, take: Take) -> None:
-        """Have it taken how long the server has sent nothing, without asking it: it may be anybody's."""
+        """Report each second without a word from the server, without asking it: it may be anybody's."""
         asked_s = monotonic()
         await asyncio.sleep(SILENT_S)
         while not self._begun:
@@ -261,7 +261,7 @@ class ChatClient:
         return False
 
     async def _watch_turn(self, client: ServerClient, take: Take) -> None:
-        """Have it taken how far the answers are that come first, until ours begins."""
+        """Report the progress of the answers that come first, until ours begins."""
         seen: set[int | None] = set()
         with suppress(R1tuiError):
             while (busy := _taken(await client.slots())) and not self._begun:

@@ -24,7 +24,7 @@ class LocalModels:
         self._paths = paths
         self._config = config
         self.listed: dict[str, ModelEntry] = {}
-        """What the list of models has learned of each, by name; kept from list to list."""
+        """Entries of the list of models by name; kept from list to list."""
 
     @cached_property
     def catalog(self) -> Catalog:

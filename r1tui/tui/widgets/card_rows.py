@@ -1,4 +1,4 @@
-"""What the instruments show of the cards: the memory of all of them, and each card's own."""
+"""Rows of the instruments for the cards: the memory of all of them, and each card's own."""
 
 from __future__ import annotations
 
@@ -114,13 +114,13 @@ def card(figures: Figures, gpu: GpuUse, ink: Ink, *, is_only: bool) -> Group:
             *([] if is_only else memory),
             text_row(2, Content.styled("use", ink.muted), Content(work(gpu))),
             Curve(4, use, 100, OURS),
-            *_settings(gpu, ink),
+            *_clocks(gpu, ink),
         ]
     )
 
 
-def _settings(gpu: GpuUse, ink: Ink) -> list[InstrumentRow]:
-    """How fast it may be now, quietly."""
+def _clocks(gpu: GpuUse, ink: Ink) -> list[InstrumentRow]:
+    """Clocks, link and fan, quietly."""
     link = "" if gpu.pcie_link is None else "gen {} × {}".format(*gpu.pcie_link)
     facts = (
         ("clock", "" if gpu.clock_mhz is None else f"{gpu.clock_mhz:,} MHz"),
@@ -133,7 +133,7 @@ def _settings(gpu: GpuUse, ink: Ink) -> list[InstrumentRow]:
 
 
 def work(gpu: GpuUse) -> str:
-    """How busy it is."""
+    """Its use, power and temperature."""
     parts = [
         percent(gpu.busy_percent),
         "" if gpu.power_w is None else f"{gpu.power_w:3.0f} W",

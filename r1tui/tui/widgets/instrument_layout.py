@@ -63,7 +63,7 @@ class NamedCurve:
         return self.course.rank
 
     def draw(self, width: int, tall: int, ink: Ink) -> list[Content]:
-        """So many rows."""
+        """The rows, `tall` of them."""
         course = self.course
         lines = curve(course.values, width - LABEL - max(VALUE, len(self.value)) - 1, tall, course.top, ink)
         named = [(self.label, self.value), *[("", "")] * (tall - 1)]

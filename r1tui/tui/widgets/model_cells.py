@@ -50,7 +50,7 @@ WIDE = {"n": 1, "name": 23, "size": 9, "here": 9, "verdict": 13, "needs": 13, "t
 
 
 SHARE_CELLS = 5
-"""Of `100 %`."""
+"""Width of `100 %`."""
 NEEDS_BAR = 4
 """Cells of the bar beside the share of all memory that a model needs, and the gap after it, where there is room."""
 

@@ -79,7 +79,7 @@ class NoticeLine(Widget):
 
 
 def _parts(text: str) -> tuple[str, str]:
-    """What happened, and what mends it, as far as they are told apart: the last line, or the last sentence."""
+    """Cause and remedy, as far as they are told apart: the remedy is the last line, or the last sentence."""
     cause, _, remedy = text.rpartition("\n") if "\n" in text.strip() else text.rpartition(". ")
     if not one_line(cause):
         return one_line(remedy), ""

@@ -19,7 +19,7 @@ class NumberField(StillInput):
 
     @property
     def number(self) -> int | None:
-        """What is typed; None if it is no number."""
+        """The typed number; None for anything else."""
         text = self.value.strip().replace(",", "")
         return int(text) if text.isascii() and text.isdecimal() else None
 

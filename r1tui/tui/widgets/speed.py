@@ -24,12 +24,12 @@ class SpeedMeter:
         self.now_tps: float | None = None
         """Over the last two seconds, or more where tokens come slowly; None while no answer is coming."""
         self._unsampled_tps: float | None = None
-        """Of an answer that came and went since the last sample."""
+        """Speed of an answer that came and went since the last sample."""
         self.average_tps: float | None = None
         """Of the answer that is coming or came last."""
         self.prompt_tps: float | None = None
         self.first_token_s: float | None = None
-        """From when the server took the question to the first token of its answer."""
+        """Seconds from when the server took the question to the first token of its answer."""
         self.reused: tuple[int, int] | None = None
         """Tokens of the newest prompt that the server had in its cache and need not read, and all of its tokens."""
         self.phase: Phase = ""

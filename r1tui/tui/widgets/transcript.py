@@ -87,7 +87,7 @@ class Transcript(Guarded, Widget, can_focus=True):
         self.view = Viewport(self._layout, self.cursor)
         """The visible rows."""
         self._found: FoundPassage | None = None
-        """What a search has led to, for as long as it is marked."""
+        """The passage that a search has led to, while it is marked."""
         self._drawn: list[Row] = []
         self._scroll_cells: list[str] = []
         self._styles: dict[str, Style] = {}

@@ -118,13 +118,13 @@ def _first_token_s(answer: Answer) -> float | None:
 
 
 def _waited_s(answer: Answer) -> float | None:
-    """How long the server was busy with something else; None where that is too short to be worth a word."""
+    """Seconds in which the server was busy with something else; None where these are too few to be worth a word."""
     waited_s = ((answer.finished and answer.finished.waited_ms) or 0.0) / 1000
     return waited_s if waited_s >= LEAST_WAIT_S else None
 
 
 def _all_s(answer: Answer) -> float | None:
-    """From when the server took the question to the last token of its last request."""
+    """Seconds from when the server took the question to the last token of its last request."""
     first_s, end = _first_token_s(answer), answer.finished
     if first_s is None or end is None or not end.tps or end.completion_tokens is None:
         return None
