@@ -9,14 +9,13 @@ from pathlib import Path
 from time import sleep
 
 from r1tui.plan.layout import ModelLayout
+from r1tui.server.command import Tcp, with_free_port
 
 
 @contextmanager
 def running_worker(server: Path, *, room_mib: int | None = None) -> Iterator[str]:
     """HOST:PORT of a ggml-rpc-server that runs for the block; with `room_mib` it can take so much memory, no more."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = with_free_port(Tcp("127.0.0.1", 0)).port
     command: list[str | Path] = [server.with_name("ggml-rpc-server"), "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -1,12 +1,12 @@
 """What a llama-server can do, read from what the real one prints."""
 
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from r1tui.plan.capabilities import Capabilities, parse_devices, parse_flags, parse_version
+from r1tui.server.command import Tcp, with_free_port
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +45,7 @@ def test_the_real_version(llama_server: Path) -> None:
 
 
 def test_rpc_workers_are_devices(llama_server: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    endpoint = str(with_free_port(Tcp("127.0.0.1", 0)))
     worker = subprocess.Popen(
         ["stdbuf", "-oL", llama_server.parent / "ggml-rpc-server", "-p", endpoint.partition(":")[2]],
         stdout=subprocess.PIPE,

@@ -246,8 +246,15 @@ def test_any_address_is_loopback_or_refused(text: str) -> None:
 
 
 def test_port_0_becomes_a_free_one() -> None:
-    assert with_free_port(Tcp("127.0.0.1", 0)).port > 0
     assert with_free_port(Tcp("127.0.0.1", 7)) == Tcp("127.0.0.1", 7)
+    chosen = {with_free_port(Tcp("127.0.0.1", 0)).port for _ in range(50)}
+    assert max(chosen) < 32_768  # from there on an outgoing connection may take it before the server does
+    assert len(chosen) > 1
+
+
+def test_an_address_that_this_machine_does_not_have_has_no_free_port() -> None:
+    with pytest.raises(R1tuiError, match=r"2001:db8::1 has no free port"):
+        with_free_port(Tcp("2001:db8::1", 0))
 
 
 def test_the_line_that_makes_the_port_reachable_from_elsewhere() -> None:

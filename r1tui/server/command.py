@@ -4,9 +4,11 @@ import difflib
 import getpass
 import ipaddress
 import re
+import secrets
 import shlex
 import socket as sockets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,13 +194,19 @@ def parse_tcp(text: str) -> Tcp:
 
 
 def with_free_port(tcp: Tcp) -> Tcp:
-    """The address itself, or with port 0 one that nobody listens on at the moment."""
+    """The address itself, or with port 0 one that nobody listens on at the moment.
+
+    It is one that no kernel gives to an outgoing connection, which would have it before the server binds it, or
+    while the server is restarted: Linux gives those from 32768 on, macOS and the BSDs from 49152.
+    """
     if tcp.port:
         return tcp
     family = sockets.AF_INET6 if ":" in tcp.host else sockets.AF_INET
-    with sockets.socket(family, sockets.SOCK_STREAM) as probe:
-        probe.bind((tcp.host, 0))
-        return Tcp(tcp.host, probe.getsockname()[1])
+    for port in (*(20_000 + secrets.randbelow(12_768) for _ in range(20)), 0):
+        with sockets.socket(family, sockets.SOCK_STREAM) as probe, suppress(OSError):
+            probe.bind((tcp.host, port))
+            return Tcp(tcp.host, probe.getsockname()[1])
+    raise R1tuiError(f"{tcp.host} has no free port.", "Name one with `--tcp HOST:PORT`, or end other programs.")
 
 
 def as_script(

@@ -2,10 +2,9 @@
 
 import random
 import re
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -14,6 +13,7 @@ import httpx2
 
 from r1tui.plan.capabilities import HOST, Buffers
 from r1tui.server.buffers import read_buffers
+from r1tui.server.command import Tcp, with_free_port
 from tests.gpu.rig import Rig
 from tests.sparse_r1 import VOCAB
 
@@ -43,7 +43,7 @@ class Server:
 
     def __init__(self, rig: Rig, model: Path, *arguments: object, env: Mapping[str, str], wait_s: float) -> None:
         self._rig = rig
-        self._port = _free_port()
+        self._port = with_free_port(Tcp("127.0.0.1", 0)).port
         self._log = rig.work / f"server-{self._port}-{monotonic():.0f}.log"
         self._client = httpx2.Client(base_url=f"http://127.0.0.1:{self._port}", trust_env=False)
         self.base_mib = rig.card.used_mib()
@@ -149,12 +149,6 @@ def serving(
     finally:
         if server.process.returncode is None:
             server.end()
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def signal_name(status: int | None) -> str:
