@@ -133,6 +133,24 @@ async def test_the_wait_behind_another_s_answer_is_no_part_of_the_first_token(en
     assert 0 < (end.first_token_s or 0) <= ended_s - taken_s
 
 
+def test_a_first_token_that_is_read_together_with_the_beginning_took_the_time_that_the_server_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("r1tui.server.answer.monotonic", lambda: now_s)
+    reader = AnswerReader()
+    now_s = 111.0
+    events = [
+        *reader.read(b'{"choices":[],"prompt_progress":{"total":14,"cache":2,"processed":2,"time_ms":0}}'),
+        *reader.read(b'{"choices":[{"delta":{"content":"Hi."}}],"timings":{"prompt_ms":40.0,"predicted_n":1}}'),
+        *reader.read(b'{"choices":[{"delta":{},"finish_reason":"stop"}]}'),
+        *reader.read(b"[DONE]"),
+    ]
+    assert isinstance(events[-1], Finished)
+    assert events[-1].first_token_s == pytest.approx(0.04)
+    assert events[-1].waited_ms == pytest.approx(10_960)
+
+
 def test_timings_that_come_with_the_end_tell_nothing_of_the_wait() -> None:
     reader = AnswerReader(owner=FOREIGN)
     events = [
@@ -291,6 +309,13 @@ async def test_pasted_control_tokens_would_count_and_do_not_once_defused(socket:
         [control] = set(await client.tokenize("<｜Assistant｜>"))
         assert control in await client.tokenize(pasted)
         assert control not in await client.tokenize(defuse(pasted)[0])
+
+
+async def test_a_llama_server_with_another_model_names_its_own(socket: Path) -> None:
+    async with ServerClient(Endpoint.parse(f"unix:{socket}"), ours=False, model="nope") as client:
+        with pytest.raises(UsageError, match=r"^The server has no model nope\. Its only model is .+\.$") as caught:
+            await client.need_model()
+    assert caught.value.remedy == "Use its name, or leave out --model-name."
 
 
 @pytest.mark.parametrize("text", ["", "ftp://x", "http://", "http://h:notaport", "unix:relative.sock", "127.0.0.1:80"])

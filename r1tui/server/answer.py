@@ -283,9 +283,13 @@ class AnswerReader:
             )
 
     def _note_taken(self, ago_ms: float | None) -> None:
-        """The server took the question so long ago, by its own clock; what it says after the first token is late."""
-        if self._taken_s is None and self._first_token_s is None and ago_ms is not None:
-            self._taken_s = max(monotonic() - ago_ms / 1000, self._started_s)
+        """The server took the question so long ago, by its own clock; what it says after the first token is late.
+
+        What is read late makes it seem later: of several the earliest is true.
+        """
+        if self._first_token_s is None and ago_ms is not None:
+            taken_s = max(monotonic() - ago_ms / 1000, self._started_s)
+            self._taken_s = taken_s if self._taken_s is None else min(self._taken_s, taken_s)
 
     def _read_choice(self, choice: ChunkChoice) -> Iterator[StreamEvent]:
         self._choice = choice.index if self._choice is None else self._choice

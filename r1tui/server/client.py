@@ -205,8 +205,9 @@ class ServerClient:
                 async with asyncio.timeout(ASIDE_S):
                     self._only_model = only_model(await self._listed())
         if self._only_model and not {self.model, model_title(self.model)} & self._only_model:
-            has = ", ".join(sorted(self._only_model))
-            raise UsageError(f"The server has no model {self.model}, but {has}.", "Use that name, or no --model-name.")
+            has = " or ".join(sorted(self._only_model))
+            remedy = "Use its name, or leave out --model-name."
+            raise UsageError(f"The server has no model {self.model}. Its only model is {has}.", remedy)
 
     async def _listed(self) -> list[Any]:
         said = await self._http.ask("/v1/models")
