@@ -313,7 +313,7 @@ async def test_pasted_control_tokens_would_count_and_do_not_once_defused(socket:
 
 async def test_a_llama_server_with_another_model_names_its_own(socket: Path) -> None:
     async with ServerClient(Endpoint.parse(f"unix:{socket}"), ours=False, model="nope") as client:
-        with pytest.raises(UsageError, match=r"^The server has no model nope\. Its only model is .+\.$") as caught:
+        with pytest.raises(UsageError, match=r"^The server has no model nope\. Its only model is .+\.\n") as caught:
             await client.need_model()
     assert caught.value.remedy == "Use its name, or leave out --model-name."
 
