@@ -255,6 +255,15 @@ class Finished(Event, frozen=True):
         return self.prompt_tokens + self.completion_tokens
 
 
+FEWEST_TELLING_TOKENS = 4
+"""The first tokens take no time by the server's clock: one alone would be hundreds of thousands a second."""
+
+
+def telling_tps(counters: Timings | Finished) -> float | None:
+    """Tokens per second, for people; None as well for an answer that is too short to tell."""
+    return counters.tps if (counters.completion_tokens or 0) >= FEWEST_TELLING_TOKENS else None
+
+
 class Failed(Event, frozen=True):
     """The answer ended early: what happened and what mends it. What came before it stands."""
 

@@ -111,6 +111,13 @@ async def test_how_an_answer_ended_stands_right_below_what_can_be_done(reason: s
         )
 
 
+async def test_a_single_token_is_no_speed() -> None:
+    seat = Seat(asked())
+    async with seat.run_test(size=(100, 24)) as pilot:
+        await send(pilot, seat, Content("Yes"), Finished("stop", 12, 0, 1, 100.0, 250_000.0, 500.0))
+        assert "  1 token · first token 0.50 s · 0.50 s · complete" in seat.lines
+
+
 async def test_the_wait_for_another_s_answer_stands_apart_from_the_first_token() -> None:
     seat = Seat(asked())
     async with seat.run_test(size=(100, 24)) as pilot:

@@ -228,7 +228,7 @@ class _ShowText:
     def _show_figures(self, event: events.Finished) -> None:
         if self._safe[True]:
             thought = f" ({event.reasoning_tokens} of them thinking)" if event.reasoning_tokens else ""
-            answer = f"{_figure(event.completion_tokens)} tokens{thought} at {_figure(event.tps)}/s"
+            answer = f"{_figure(event.completion_tokens)} tokens{thought} at {_figure(events.telling_tps(event))}/s"
             prompt = f"prompt {_figure(event.prompt_tokens)} at {_figure(event.prompt_tps)}/s"
             click.secho(f"{answer}, {prompt}", err=True, dim=True)
 

@@ -5,11 +5,21 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Literal
 
-from r1tui.events import Content, ContentWasThinking, Finished, PromptProgress, Reasoning, StreamEvent, Timings, Waits
+from r1tui.events import (
+    FEWEST_TELLING_TOKENS,
+    Content,
+    ContentWasThinking,
+    Finished,
+    PromptProgress,
+    Reasoning,
+    StreamEvent,
+    Timings,
+    Waits,
+    telling_tps,
+)
 
 Phase = Literal["", "reading the prompt", "thinking", "answering"]
 WINDOW_S = 2.0
-WINDOW_TOKENS = 4
 
 
 class SpeedMeter:
@@ -70,17 +80,15 @@ class SpeedMeter:
 
     def add(self, timings: Timings | Finished) -> None:
         """Take the server's counters as of now."""
-        is_telling = (timings.completion_tokens or 0) >= WINDOW_TOKENS  # the first take no time by the server's clock
-        if is_telling:
-            self.average_tps = timings.tps or self.average_tps
-        self.prompt_tps = timings.prompt_tps or self.prompt_tps
+        tps = telling_tps(timings)
         if isinstance(timings, Finished):
-            self.average_tps, self.prompt_tps = timings.tps, timings.prompt_tps
-            self._unsampled_tps = timings.tps if is_telling else None
+            self.average_tps, self.prompt_tps = tps, timings.prompt_tps
+            self._unsampled_tps = tps
             if self._is_ours:
                 self.first_token_s = timings.first_token_s or self.first_token_s
             self.end()
             return
+        self.average_tps, self.prompt_tps = tps or self.average_tps, timings.prompt_tps or self.prompt_tps
         self.reused = timings.cached_tokens, timings.prompt_tokens
         now = self._clock()
         if self._points and timings.completion_tokens < self._points[-1][1]:
@@ -90,7 +98,7 @@ class SpeedMeter:
             self._points.popleft()
         first_s, first_tokens = self._points[0]
         if now - first_s < WINDOW_S / 4:
-            self.now_tps = (timings.tps if is_telling else None) or None
+            self.now_tps = tps or None
         else:
             self.now_tps = (timings.completion_tokens - first_tokens) / (now - first_s)
 
@@ -109,4 +117,4 @@ class SpeedMeter:
     def _enough(self, start: tuple[float, int]) -> bool:
         """True if the time since that point is enough to tell a speed."""
         now_s, tokens = self._points[-1]
-        return now_s - start[0] >= WINDOW_S and tokens - start[1] >= WINDOW_TOKENS
+        return now_s - start[0] >= WINDOW_S and tokens - start[1] >= FEWEST_TELLING_TOKENS

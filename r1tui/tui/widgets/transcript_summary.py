@@ -6,6 +6,7 @@ from rich.cells import cell_len
 
 from r1tui.chat.answer import Answer
 from r1tui.chat.conversation import Exchange
+from r1tui.events import Finished, Timings, telling_tps
 from r1tui.text import duration, one_line
 from r1tui.tui.widgets.quantities import seconds, tps
 from r1tui.tui.widgets.transcript_blocks import MARGIN, Block, Work
@@ -28,7 +29,7 @@ def summary(exchange: Exchange) -> dict[str, str]:
     parts = {
         "model": safe_text(one_line(exchange.model)),
         "tokens": _tokens(answer.tokens),
-        "speed": f"{tps(counters.tps)} tok/s" if counters and counters.tps else "",
+        "speed": _speed(counters),
         "first token": f"first token {seconds(first_s)}" if first_s is not None else "",
         "waited": f"waited {seconds(waited_s)}" if waited_s is not None else "",
         "time": seconds(all_s) if all_s is not None else "",
@@ -61,7 +62,7 @@ def all_figures(exchange: Exchange) -> dict[str, str]:
         "First token": f"after {seconds(first_s)}" if first_s is not None else "",
         "Thinking": _tokens(answer.thinking_tokens) if answer.has_thoughts else "",
         "Answer": _tokens_at(answer.tokens - answer.thinking_tokens, None) if answer.tokens else "",
-        "Speed": f"{tps(counters.tps)} tok/s" if counters and counters.tps else "",
+        "Speed": _speed(counters),
         "Time": seconds(all_s) if all_s is not None else "",
         "Context": f"{_tokens(answer.context_tokens)} with prompt and answer" if answer.context_tokens else "",
         "Ended": f"{ended(answer)}{': ' + answer.cause if answer.cause else ''}",
@@ -111,6 +112,11 @@ def _tokens_at(count: int | None, tokens_per_s: float | None) -> str:
     if count is None:
         return ""
     return _tokens(count) + (f" at {tps(tokens_per_s)} tok/s" if tokens_per_s else "")
+
+
+def _speed(counters: Timings | Finished | None) -> str:
+    answer_tps = telling_tps(counters) if counters else None
+    return f"{tps(answer_tps)} tok/s" if answer_tps else ""
 
 
 def _first_token_s(answer: Answer) -> float | None:
