@@ -63,6 +63,17 @@ async def test_each_size_has_its_layout(tmp_path: Path, size: tuple[int, int], w
         assert app.chat.instruments.region.height == height
 
 
+async def test_the_key_of_the_side_panel_says_where_there_is_no_room_for_one(tmp_path: Path) -> None:
+    app = StillApp(tmp_path)
+    async with opened(app, (80, 24)) as pilot:
+        await completed(app, pilot)
+        await pilot.press("f5")
+        said = "The side panel needs 100 columns. Ctrl+O shows all instruments."
+        await until(pilot, lambda: said in [one.text for one in app.notices.kept])
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: app.chat.instruments.region.height == 40)
+
+
 async def test_what_is_kept_of_files_and_of_the_context_have_names_of_their_own(tmp_path: Path) -> None:
     app = StillApp(tmp_path)
     async with opened(app) as pilot:

@@ -21,7 +21,7 @@ from r1tui.tui.beneath import Beneath
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.guarded import Guarded
 from r1tui.tui.widgets.composer import Composer
-from r1tui.tui.widgets.instruments import VAST_COLUMNS, WIDE_PANEL_COLUMNS, Instruments
+from r1tui.tui.widgets.instruments import VAST_COLUMNS, WIDE_COLUMNS, WIDE_PANEL_COLUMNS, Instruments
 
 if TYPE_CHECKING:
     from r1tui.catalog.variants import Variant
@@ -51,7 +51,7 @@ class ChatScreen(Guarded, Beneath, Screen[None]):
         &.-bare Composer {{ margin-bottom: 1; }}
     }}
     """
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (VAST_COLUMNS, "-vast")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE_COLUMNS, "-wide"), (VAST_COLUMNS, "-vast")]
     BINDINGS = bindings_of("chat")
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

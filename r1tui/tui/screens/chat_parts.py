@@ -17,7 +17,7 @@ from r1tui.tui.screens import later
 from r1tui.tui.screens.chat_view import ChatView, ChatWidgets
 from r1tui.tui.services.shared import Services
 from r1tui.tui.widgets.composer import Composer
-from r1tui.tui.widgets.instruments import Instruments
+from r1tui.tui.widgets.instruments import WIDE_COLUMNS, Instruments
 from r1tui.tui.widgets.transcript_summary import all_figures
 
 CLEAR_S = 10.0
@@ -128,6 +128,9 @@ class Openers:
                 parts.widgets.composer.prompt.focus()
             case "thinking":
                 parts.widgets.transcript.toggle_thinking()
+            case "side_panel" if self._screen.has_class("-narrow"):
+                needs = f"The side panel needs {WIDE_COLUMNS} columns."
+                self._screen.notify(f"{needs} <chat.whole_panel> shows all instruments.")
             case "side_panel":
                 self._screen.toggle_class("-no-panel")
             case "prompts":

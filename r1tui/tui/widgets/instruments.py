@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 NOT_YET = ("starting", "loading", "restarting")
 """States of a server that has answered nothing."""
 ENDED = ("stopped", "failed")
-PANEL_COLUMNS, WIDE_PANEL_COLUMNS, VAST_COLUMNS = 38, 70, 180
-"""Widths of the instruments beside the chat, and of a terminal that gives them the wider one."""
+PANEL_COLUMNS, WIDE_PANEL_COLUMNS = 38, 70
+"""Widths of the instruments beside the chat."""
+WIDE_COLUMNS, VAST_COLUMNS = 100, 180
+"""Widths of a terminal that gives them the narrower, and the wider one."""
 
 
 class Instruments(Rows):
