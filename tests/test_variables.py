@@ -204,6 +204,15 @@ def test_a_file_for_keys_that_cannot_be_written_is_named(monkeypatch: pytest.Mon
         check_network()
 
 
+def test_a_file_for_keys_may_be_in_a_folder_that_takes_no_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").touch()
+    monkeypatch.setattr("os.access", lambda path, mode: mode == os.F_OK or not Path(path).is_dir())
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    check_network()
+
+
 @pytest.fixture
 def hub(empty_hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
     empty_hub.repositories[REPO] = Repository({"Tiny-R1-Q8_0.gguf": b"GGUF"})

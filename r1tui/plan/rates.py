@@ -1,6 +1,7 @@
 """How fast the parts of a machine are, as far as is known: measured, told by the driver, by their name, or guessed."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from r1tui.machine.known_speeds import CARDS, NVME_GBPS, Card
 
@@ -35,6 +36,7 @@ class HostRates:
     """True if bus, memory and cores were measured on this machine."""
 
 
+@lru_cache(maxsize=64)
 def typical_device(total_mib: int, backend: str = "cuda", *, unified: bool = False) -> DeviceRates:
     """A typical GPU of this size and kind: the middle of the usual cards of the nearest size."""
     shares = unified or backend == "metal"

@@ -86,10 +86,15 @@ def check_network() -> None:
         if (given := os.environ.get(name)) and not is_right(Path(given)):
             remedy = f"Set it to a {what} of certificates, or unset it."
             raise UsageError(f"{name} points to a {what} that does not exist.", remedy)
-    if (given := os.environ.get("SSLKEYLOGFILE")) and not os.access(Path(given).parent, os.W_OK):
+    if (given := os.environ.get("SSLKEYLOGFILE")) and not _is_writable(Path(given)):
         raise UsageError(
             "SSLKEYLOGFILE points to a file that cannot be written.", "Set it to another file, or unset it."
         )
+
+
+def _is_writable(path: Path) -> bool:
+    """True if the file can be written, or made where there is none."""
+    return os.access(path if os.access(path, os.F_OK) else path.parent, os.W_OK)
 
 
 def check_proxies() -> None:
