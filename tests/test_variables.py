@@ -1,5 +1,6 @@
 """Mistyped variables: one sentence that names the variable and how to mend it, never what stands there."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
