@@ -152,3 +152,14 @@ def test_a_narrow_column_says_how_much_of_the_memory_a_model_needs(ram_gib: int,
     cells = Cells(columns(54), SIXTEEN, lambda _: Style(), None).of(entry)
     assert cells["needs"].plain.split(" ", 1)[1].strip() == said
     assert cells["needs"].cell_len == 8
+
+
+@pytest.mark.parametrize(
+    ("speed", "said"), [("~ 0.95 to 3.7", "~0.9–3.7"), ("~ 0.44 to 0.72", "~0.4–0.7"), ("~ 130 to 480", "~130–480")]
+)
+def test_an_expected_speed_is_marked_as_such_in_a_narrow_column_too(
+    monkeypatch: pytest.MonkeyPatch, speed: str, said: str
+) -> None:
+    monkeypatch.setattr(ModelEntry, "speed", property(lambda _: speed))
+    cells = Cells(columns(54), SIXTEEN, lambda _: Style(), None).of(ModelEntry(Variant("mine"), None, 1.0, "cpu"))
+    assert cells["tps"].plain == said

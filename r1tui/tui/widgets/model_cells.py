@@ -1,5 +1,6 @@
 """The cells of the list of models: how wide each is, and what it shows of a model."""
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ MIDDLE = {"n": 1, "name": 18, "size": 9, "here": 9, "verdict": 13, "needs": 5, "
 WIDE = {"n": 1, "name": 23, "size": 9, "here": 9, "verdict": 13, "needs": 13, "tps": 12, "bits": 5, "quality": 15}
 
 
+BELOW_ONE = re.compile(r"\b(0\.[1-9])\d\b")
+"""A speed in two digits, of which a narrow column shows one."""
 SHARE_CELLS = 5
 """Width of `100 %`."""
 NEEDS_BAR = 4
@@ -124,6 +127,8 @@ class Cells:
 
     def _speed(self, entry: ModelEntry) -> str:
         said = "" if entry.speed == "unknown" else entry.speed.replace("~ ", "~").replace(" to ", "–").replace(",", "")
+        if len(said) > self._widths["tps"]:
+            said = BELOW_ONE.sub(r"\1", said)
         return said.removeprefix("~") if len(said) > self._widths["tps"] else said
 
     def _verdict(self, entry: ModelEntry) -> Text:
