@@ -37,6 +37,14 @@ def test_a_file_that_is_gone_is_not_listed_by_what_an_earlier_list_knew() -> Non
     assert [one.name for one in ListedModels(catalog, entries)] == ["mine", "kept"]
 
 
+def test_a_model_that_came_since_an_earlier_list_has_its_number_at_the_first_glance() -> None:
+    variant = Variant("new", repo="acme/new", size_gib=1.0)
+    listed = ListedModels(Catalog({"new": variant}), {"new": ModelEntry(variant, None, 1.0, "gpu")})
+    assert listed.numbered == []
+    assert listed.place([ModelEntry(variant, Path("/new.gguf"), 1.0, "gpu")])
+    assert listed.numbered == [variant]
+
+
 @pytest.mark.parametrize("key", ["enter", "before it was checked"])
 async def test_a_model_without_room_keeps_the_list_open_and_says_what_is_needed(
     hub: Hub, paths: Paths, monkeypatch: pytest.MonkeyPatch, key: str

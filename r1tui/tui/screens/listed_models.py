@@ -31,8 +31,15 @@ class ListedModels:
         return iter([*self._catalog, *self.others])
 
     def place(self, glances: Iterable[ModelEntry] = ()) -> bool:
-        """Put each model in its group, by its entry, else by a first glance; true if any has another now."""
-        known = {one.variant.name: one for one in glances} | self.entries
+        """Put each model in its group, by its entry, else by a first glance; true if any has another now.
+
+        A glance is newer than an entry that says otherwise of whether the model is here.
+        """
+        known = self.entries.copy()
+        for one in glances:
+            entry = known.get(one.variant.name)
+            if entry is None or (entry.path is None) != (one.path is None):
+                known[one.variant.name] = one
         before = self._places
         self._places = {one.name: known[one.name].group if one.name in known else "rest" for one in self._catalog}
         self._places |= {one.name: "here" for one in self.others}
