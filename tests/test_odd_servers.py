@@ -15,11 +15,13 @@ from r1tui.config import SamplingSettings
 from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Begun, Content, ContentWasThinking, Failed, Finished, Reasoning, StreamEvent
 from r1tui.server import sse
+from r1tui.server import stream as answer_stream
 from r1tui.server.answer import AnswerReader
 from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
+from r1tui.server.refusal import FOREIGN
 from r1tui.server.sse import EventSplitter
-from r1tui.server.wire import foreign_json
+from r1tui.server.wire import foreign_json, is_whole_event
 from tests.odd_server import (
     ANSWERS,
     BROKEN_TEXT,
@@ -34,6 +36,7 @@ from tests.odd_server import (
     events,
     odd_server,
     refused,
+    whole,
 )
 
 HI = ChatRequest([Message("user", "hi")])
@@ -388,6 +391,25 @@ def test_an_event_of_many_lines_is_not_read_again_for_each_of_them(monkeypatch: 
     assert len(read) < 20
     assert list(splitter.feed(b"\n")) == [b"\n".join([b"}"] * 1000)]
     assert list(splitter.feed(b"data: {}\n")) == [b"{}"]
+
+
+async def test_a_whole_answer_of_many_pieces_is_not_read_again_for_each_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+
+    def is_whole(body: bytes) -> bool:
+        read.append(len(body))
+        return is_whole_event(body)
+
+    monkeypatch.setattr(answer_stream, "is_whole_event", is_whole)
+    pieces = [whole("Hello.").rstrip()[:-1], b',"more":[{}', *[b",{}"] * 1000, b"]}"]
+    with odd_server() as server:
+        async with client_of(server) as client:
+            answer = answer_stream.AnswerStream(client._http, AnswerReader(owner=FOREIGN), "c")
+            seen = [event for piece in pieces for event in answer._feed(piece)] + list(answer._feed_end())
+    assert texts(seen) == ("", "Hello.")
+    assert len(read) < 100
 
 
 @given(payload=st.binary(max_size=300), whole=st.booleans())

@@ -19,6 +19,8 @@ from r1tui.system.lazy import httpx2
 RECONNECT_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _CLOSE = {"Connection": "close"}  # a pooled connection is dead one time in five
 _FEW_BYTES = 8
+_MOST_TRIES = 64
+"""After so many pieces that might have ended it a whole answer is read when its connection ends."""
 _GONE = "The answer was stopped, or the server no longer has it."
 LAST_WORDS_S = 3.0
 """How long a server that has said why the answer ended may take for what it still has to say, such as figures."""
@@ -51,6 +53,8 @@ class AnswerStream:
         """True if the body is an event stream; False for a whole answer, None until its first character tells."""
         self._body = bytearray()
         """Of an answer that is not known to be a stream."""
+        self._n_tried = 0
+        """Number of pieces after which the body was not whole yet."""
         self._margins_bytes = iter(MARGINS_BYTES)
         self._first_kept: int | None = None
         """Offset of the server's buffer; None while it has everything still to come."""
@@ -204,9 +208,12 @@ class AnswerStream:
 
     def _read_whole_json(self) -> Iterator[StreamEvent]:
         """The events of a body once it is JSON, or a chunk on each line: its connection may be kept afterwards."""
-        body = bytes(self._body) if self._body[-_FEW_BYTES:].rstrip().endswith((b"}", b"]")) else b""
+        may_end = self._n_tried < _MOST_TRIES and self._body[-_FEW_BYTES:].rstrip().endswith((b"}", b"]"))
+        body = bytes(self._body) if may_end else b""
+        self._n_tried += may_end
         if body and is_whole_event(body):
             self._body.clear()
+            self._n_tried = 0
             for part in [body] if is_json(body) else body.splitlines():
                 yield from self._reader.read(part)
 
