@@ -290,13 +290,16 @@ async def test_the_speed_of_the_recommended_model_is_seen_at_every_size(
         row = "".join(segment.text for segment in table.render_line(table.cursor_row + 1))
         assert re.search(r"r1-iq1_s .*~4\.1(–| to )9\.3", row)
         assert "R estimates its speed" not in str(screen.query_one("#welcome", Static).render())
-        far[1] = replace(far[1], variant=replace(far[1].variant, repo="acme/R1"), plan=None)
-        screen = models.WelcomeScreen(
-            Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths, Status
-        )
-        app.push_screen(screen)
-        await until(pilot, lambda: screen.recommended == "r1-iq1_s")
-        assert "R estimates its speed" in screen.query_one("#welcome").render_line(2).text
+        variant, plan = replace(far[1].variant, repo="acme/R1"), far[1].plan
+        for sketch in (None, plan):  # without and with a speed by its published dimensions
+            far[1] = replace(far[1], variant=variant, plan=None, sketch=sketch)
+            screen = models.WelcomeScreen(
+                Catalog({entry.variant.name: entry.variant for entry in far}), MINE, paths, Status
+            )
+            app.push_screen(screen)
+            await until(pilot, lambda screen=screen: screen.recommended == "r1-iq1_s")  # type: ignore[misc]
+            offers = "R estimates its speed" in screen.query_one("#welcome").render_line(2).text
+            assert offers == (sketch is None)
 
 
 async def test_with_a_model_here_the_list_is_shown_with_this_machine_and_no_advice(

@@ -388,7 +388,7 @@ class WelcomeScreen(ModelsScreen):
             said.append(f": {advice.why}\n")
             said.append(in_keys("<variants.choose> downloads and starts it.", self.app))
             entry = self._models.entries.get(advice.variant.name)
-            if entry is not None and entry.plan is None and advice.variant.repo is not None:
+            if entry is not None and not entry.speed and advice.variant.repo is not None:
                 said.append(in_keys(" <variants.ask_hub> estimates its speed.", self.app))
             self._follow()
             if self.recommended is None and not self._is_moved:
