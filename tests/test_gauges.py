@@ -101,6 +101,26 @@ def test_slow_tokens_are_watched_for_longer() -> None:
     assert meter.now_tps == pytest.approx(1 / 6)
 
 
+def test_an_answer_that_stands_still_has_no_speed_until_it_goes_on() -> None:
+    now = [0.0]
+    meter = SpeedMeter(lambda: now[0])
+    for second, tokens in ((0.0, 5), (1.0, 65), (2.0, 125)):
+        now[0] = second
+        meter.add(Timings(100, 0, 50.0, tokens, 60.0))
+    shown = []
+    for second in range(3, 9):
+        now[0] = float(second)
+        shown.append(meter.take_sample())
+    assert shown == [60.0] * 4 + [0.0] * 2
+    meter.add(Timings(100, 0, 50.0, 130, 18.0))
+    assert meter.take_sample() == 18.0
+    for token, second in enumerate((20.0, 26.0, 32.0), 131):  # one token in six seconds is slow, and no standstill
+        now[0] = second
+        meter.add(Timings(100, 0, 50.0, token, 0.16))
+    now[0] = 37.0
+    assert meter.take_sample() != 0.0
+
+
 def known(meter: SpeedMeter) -> tuple[float | None, ...]:
     return meter.now_tps, meter.average_tps, meter.prompt_tps
 

@@ -20,6 +20,8 @@ from r1tui.events import (
 
 Phase = Literal["", "reading the prompt", "thinking", "answering"]
 WINDOW_S = 2.0
+MISSED_TOKENS = 5
+"""An answer stands still if it was silent for two windows, in which at its speed more tokens would have come."""
 
 
 class SpeedMeter:
@@ -105,6 +107,11 @@ class SpeedMeter:
     def take_sample(self) -> float | None:
         """The speed for the course of the last second: now, or of an answer that ended in it; None: there was none."""
         ended_tps, self._unsampled_tps = self._unsampled_tps, None
+        if self._points and self.now_tps:
+            silent_s = self._clock() - self._points[-1][0]
+            if silent_s > 2 * WINDOW_S and silent_s * self.now_tps > MISSED_TOKENS:
+                self._points.clear()
+                self.now_tps = 0.0
         return ended_tps if self.now_tps is None else self.now_tps
 
     def end(self) -> None:
