@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from msgspec.structs import replace as changed
+from textual.geometry import Region
 
 from r1tui.events import Content, Finished, Progress, PromptProgress, Reasoning, Timings, Waits
 from r1tui.machine.nvml import GpuProcess, GpuUse
@@ -17,6 +18,7 @@ from r1tui.tui.widgets.instrument_rows import line, page
 from r1tui.tui.widgets.instruments import Instruments
 from r1tui.tui.widgets.server_state import state
 from tests.instruments_rig import GIB, GPU, PLAN, SAMPLE, SERVER, STATUS, TIMINGS, Seat, shown, tell, text_of
+from tests.tui_rig import on_screen
 
 
 async def test_the_panel_shows_everything() -> None:
@@ -69,6 +71,24 @@ async def test_a_second_draw_waits_and_repaints_only_the_rows_that_changed() -> 
         seat.panel.update_sample(replace(SAMPLE, time_s=9.0, cpu_percent=46.1, memory_available_bytes=32 * GIB - 1))
         seat.panel.draw()
         assert seat.panel.repainted == []
+
+
+async def test_rows_that_change_at_a_look_at_the_styles_are_all_painted() -> None:
+    async with Seat().run_test(size=(120, 40)) as pilot:
+        seat = pilot.app
+        assert isinstance(seat, Seat)
+        tell(seat)
+        await pilot.pause()
+        seat.panel.update_server(changed(STATUS, state="loading"))
+        seat.panel.update_sample(replace(SAMPLE, gpus=None, cpu_percent=46.0))
+        seat.panel.notify_style_update()
+        seat.panel.refresh(Region(0, 0, 10, 1))
+        await pilot.pause()
+        seat.panel.draw()
+        await pilot.pause()
+        left = seat.panel.content_region.x
+        painted = [row[left:].rstrip() for row in on_screen(pilot).splitlines()][: seat.panel.size.height]
+        assert "\n".join(painted).rstrip() == shown(seat.panel)
 
 
 async def test_what_was_told_while_nobody_could_see_it_is_there_when_it_is_seen() -> None:

@@ -24,6 +24,7 @@ class Rows(Widget):
         super().__init__(id=id, classes=classes)
         self._rows: list[Content] = []
         self._rows_size: Size | None = None
+        self._rows_ink: Ink | None = None
         self._strips: dict[int, Strip] = {}
         self._drawn_s: float | None = None
         self._waiting: TimerHandle | None = None
@@ -89,14 +90,17 @@ class Rows(Widget):
         return self._strips[y]
 
     def notify_style_update(self) -> None:
-        """Another theme may want other characters."""
-        self._rows_size = None
+        """Colours may be others, and with another theme's characters the rows, all of which are drawn then."""
+        self._strips.clear()
+        if self._rows_ink is not self.ink:
+            self._rows_size = None
+            self.refresh()
         super().notify_style_update()
 
     def _update(self) -> None:
         """Make the rows anew after a resize, a change of theme, or a time out of sight."""
         if self._rows_size != self.size:
-            self._rows, self._rows_size = self._fitted(), self.size
+            self._rows, self._rows_size, self._rows_ink = self._fitted(), self.size, self.ink
             self._strips.clear()
 
     def _fitted(self) -> list[Content]:
