@@ -179,6 +179,22 @@ async def test_it_waits_for_a_server_that_is_restarted_and_leaving_its_conversat
         await until(pilot, lambda: [answer.state for answer in answers(app)] == ["done"])
 
 
+async def test_it_goes_on_waiting_while_a_killed_supervisor_is_replaced(
+    paths: Paths, config: Config, tiny_r1: TinyModel, gate: Gate
+) -> None:
+    app = R1App(paths, config, variant=variant_of_file(file := tiny_r1(answer=ANSWER)))
+    async with opened(app) as pilot:
+        await sent_and_waits(app, pilot, "early", file.stem)
+        await until(pilot, lambda: supervisor.status(paths).pid is not None)
+        killed = supervisor.status(paths).supervisor_pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        await until(pilot, lambda: app.chat.models.server.supervisor_pid not in (None, killed))
+        gate.open()
+        await until(pilot, lambda: [answer.state for answer in answers(app)] == ["done"])
+        assert app.chat.composer.prompt.text == ""
+
+
 async def test_it_is_in_the_prompt_at_the_next_start(paths: Paths, config: Config, tmp_path: Path) -> None:
     toy = Toy(paths, tmp_path)
     toy.acts({"loads": True})

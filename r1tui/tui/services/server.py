@@ -85,9 +85,10 @@ class ServerMonitor:
         return self._managed and is_being_stopped(self._paths)
 
     async def changes(self) -> AsyncGenerator[Status, None]:
-        """The status now and at every change until the server has ended, as `watch_async` gives.
+        """The status now and at every change until the server has ended, as `watch_async` gives; also while `watch`,
+        which must run, gives it a new supervisor in place of a killed one.
 
-        Raises SupervisorHangsError when the supervisor does not answer. It needs `watch` to run.
+        Raises SupervisorHangsError when the supervisor does not answer.
         """
         queue: asyncio.Queue[Status] = asyncio.Queue()
         status = self.refresh()
@@ -97,7 +98,8 @@ class ServerMonitor:
                 if status.supervisor_hangs:
                     raise supervisor.SupervisorHangsError
                 yield status
-                if status.supervisor_pid is None or status.state in ENDED:
+                will_be_kept = status.pid is not None and not status.stray
+                if status.state in ENDED or not (status.supervisor_pid or will_be_kept):
                     return
                 status = await queue.get()
         finally:
