@@ -12,8 +12,8 @@ from r1tui.system.paths import SOCKET_PATH_BYTES
 
 _REMEDY = "Use http://HOST:PORT or unix:/path/server.sock."
 _API_PATH = re.compile(
-    r"/*(?:/api/(?:chat|generate|tags)"
-    r"|(?:/+v1)*(?:/+(?:chat|chat/completions|completions|embeddings|messages|responses|models|health|props|slots))?)/*$",
+    r"(?:/api/(?:chat|generate|tags)"
+    r"|(?:/v1)*(?:/(?:chat|chat/completions|completions|embeddings|messages|responses|models|health|props|slots))?)/?$",
     re.IGNORECASE,
 )
 """Paths that people copy along with an address."""
@@ -84,7 +84,8 @@ class Endpoint:
             user, at, shown = netloc.rpartition("@")
             here = "[::1]" if address.version == 6 else "127.0.0.1"
             netloc = user + at + here + shown[len(f"[{host}]" if address.version == 6 else host) :]
-        return cls(f"{parts.scheme}://{netloc}{_API_PATH.sub('', parts.path)}")
+        path = _API_PATH.sub("", re.sub("/+", "/", parts.path), count=1)
+        return cls(f"{parts.scheme}://{netloc}{path}")
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
