@@ -144,6 +144,9 @@ async def test_a_title_can_be_given_and_taken_away(app: Listening, paths: Paths)
 
 @pytest.mark.parametrize("key", ["u", "ctrl+z"])
 async def test_a_deleted_one_is_brought_back_with_a_key(app: Listening, paths: Paths, key: str) -> None:
+    def on_the_second() -> bool:
+        return isinstance(app.screen, ConversationsScreen) and app.screen.cursor == 1
+
     async with opened(app) as pilot:
         await listed(app, pilot, *ALL)
         await pilot.press("down", "d")
@@ -151,10 +154,10 @@ async def test_a_deleted_one_is_brought_back_with_a_key(app: Listening, paths: P
         await until(pilot, lambda: any("U restores it" in text for text in app.told))
         await pilot.press("d")
         await listed(app, pilot, "Fish?")
-        await pilot.press(key)
-        await listed(app, pilot, "Fish?", "Why birds?")
-        await pilot.press(key)
-        await listed(app, pilot, *ALL)
+        for there in (("Fish?", "Why birds?"), ALL):
+            await pilot.press(key)
+            await listed(app, pilot, *there)
+            await until(pilot, on_the_second)  # which came back
         await pilot.press(key)
         await until(pilot, lambda: any("No conversation was deleted" in text for text in app.told))
 

@@ -86,6 +86,8 @@ class ConversationsScreen(TableScreen[ConversationSummary], SearchScreen[Convers
         self._wanted = self._found_for = ""
         self._opens_found = False
         """True if the first one that is found is opened."""
+        self._restored = ""
+        """Id of the conversation that was restored, which the cursor goes to."""
         self._unread: R1tuiError | None = None
         """Why the list could not be read; then what is listed may be past, and an empty list says nothing."""
 
@@ -133,7 +135,9 @@ class ConversationsScreen(TableScreen[ConversationSummary], SearchScreen[Convers
         self._listed = [*self._listed, *message.listed] if message.more else message.listed
         self._whole = message.is_whole
         ids = [one.id for one in self._listed]
-        self._fill(0 if is_first else ids.index(under.id) if under is not None and under.id in ids else cursor)
+        follows = self._restored or (under.id if under is not None else "")
+        self._fill(0 if is_first else ids.index(follows) if follows in ids else cursor)
+        self._restored = ""
         if self._opens_found:
             self._enter()
 
@@ -248,7 +252,10 @@ class ConversationsScreen(TableScreen[ConversationSummary], SearchScreen[Convers
         self._chat.leave(one.id)
 
     def action_restore(self) -> None:
-        self._do(lambda: self._saved.read(Store.restore), "Restored.")
+        self._do(self._restore, "Restored.")
+
+    async def _restore(self) -> None:
+        self._restored = await self._saved.read(Store.restore)
 
     def action_export(self) -> None:
         if (one := self._under_cursor()) is not None:
