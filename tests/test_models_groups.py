@@ -20,6 +20,7 @@ from r1tui.tui.screens.listed_models import ListedModels
 from r1tui.tui.screens.models import ModelsScreen
 from r1tui.tui.widgets.gauges import SIXTEEN
 from r1tui.tui.widgets.model_cells import Cells, columns
+from r1tui.tui.widgets.model_words import details
 from tests.hub_server import Hub
 from tests.models_rig import MINE, Listening, hub, roomy, welcome
 from tests.screen_rig import ENTRIES
@@ -35,6 +36,12 @@ def test_a_file_that_is_gone_is_not_listed_by_what_an_earlier_list_knew() -> Non
     entries = {one.name: ModelEntry(one, one.file, 1.0, None) for one in found}
     ListedModels(catalog, entries).take_others([found[1]])
     assert [one.name for one in ListedModels(catalog, entries)] == ["mine", "kept"]
+
+
+def test_a_file_of_ones_own_that_is_gone_is_not_offered_for_download() -> None:
+    mine = Variant("mine", "Mine", file=Path("/gone/mine.gguf"))
+    said = list(details(ModelEntry(mine, None, None, None), 80, runs=False))
+    assert said[-2:] == ["/gone/mine.gguf is not there.", "Nothing can fetch it."]
 
 
 def test_a_model_that_came_since_an_earlier_list_has_its_number_at_the_first_glance() -> None:

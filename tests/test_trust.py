@@ -89,6 +89,18 @@ def test_a_folder_that_another_user_made_first_is_told_nothing(in_tmp: Paths, tm
     assert listener.heard() == ""
 
 
+def test_what_stands_in_the_place_of_the_folder_is_not_called_another_users(in_tmp: Paths, tmp_path: Path) -> None:
+    for is_link in (False, True):
+        if is_link:
+            in_tmp.run.symlink_to(tmp_path)
+        else:
+            in_tmp.run.touch()
+        assert client.status(in_tmp).cause == f"{in_tmp.run} is no folder."
+        with pytest.raises(R1tuiError, match="is no folder"):
+            client.stop(in_tmp)
+        in_tmp.run.unlink()
+
+
 @as_root
 def test_no_command_says_anything_there(
     r1tui: CommandLine, in_tmp: Paths, monkeypatch: pytest.MonkeyPatch, paths: Paths

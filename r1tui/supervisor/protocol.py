@@ -45,7 +45,8 @@ def check_folder(folder: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-        raise ForeignError(f"{folder} belongs to another user.", _OWN_FOLDER)
+        what = "belongs to another user" if info.st_uid != os.getuid() else "is no folder"
+        raise ForeignError(f"{folder} {what}.", _OWN_FOLDER)
     if info.st_mode & 0o077:
         folder.chmod(0o700)
 

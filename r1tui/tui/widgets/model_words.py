@@ -23,9 +23,13 @@ def details(entry: ModelEntry, columns: int, *, runs: bool) -> Iterator[str]:
         yield f"{entry.path}{f' ({OWNERS[entry.owner]})' if entry.owner else ''}"
     elif entry.progress is not None:
         yield f"{percent(entry.progress)} is here{'; it is being downloaded.' if entry.downloading else '.'}"
+    elif entry.variant.file is not None:
+        yield f"{entry.variant.file} is not there."
     else:
         yield f"Not on this machine; the disk has room{f' for its {entry.size}' if entry.size else ''}."
     does = "<variants.choose> starts it." if entry.path is not None else "<variants.choose> downloads and starts it."
+    if entry.path is None and entry.variant.file is not None:
+        does = "Nothing can fetch it."
     age = f" Size from the hub, {duration(entry.listed_age_s)} ago." if entry.listed_age_s is not None else ""
     yield f"{'It runs now.' if runs else does}{age}"
 
