@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from textual.app import App, ComposeResult
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -20,6 +22,7 @@ from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from r1tui.tui.screens.chat import ChatScreen
 from r1tui.tui.screens.sampling import SamplingScreen
+from r1tui.tui.widgets.number_field import NumberField
 from r1tui.tui.widgets.switch import Switch
 from tests.bare_server import bare_server
 from tests.conftest import TinyModel
@@ -268,3 +271,25 @@ async def test_a_server_that_says_nothing_of_its_template_leaves_the_switch_alon
             server.others["/apply-template"] = refused(200, {"prompt": "<think>"})
             assert await client.forces_thinking(SamplingSettings(thinking=False))
             assert not await client.forces_thinking()
+
+
+class Field(App[None]):
+    """A field for a number of at most 8,192."""
+
+    def compose(self) -> ComposeResult:
+        yield NumberField(id="number", doubles=True)
+
+    def on_mount(self) -> None:
+        self.query_one(NumberField).limits = 256, 8192
+
+
+@pytest.mark.parametrize(("keys", "value"), [("4096>", "8192"), ("512+-+6", "10246"), ("<1024<", "512")])
+async def test_keys_of_a_number_that_come_at_once_count_in_their_order(keys: str, value: str) -> None:
+    names = {">": "right", "<": "left", "+": "plus", "-": "minus"}
+    app = Field()
+    async with app.run_test() as pilot:
+        field = app.query_one(NumberField).focus()
+        await until(pilot, lambda: field.has_focus)
+        for key in keys:
+            app.post_message(Key(names.get(key, key), key))
+        await until(pilot, lambda: field.value == value)

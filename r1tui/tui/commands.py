@@ -333,9 +333,9 @@ _TABLE: tuple[Command, ...] = (
         Command("sampling.up", "up", "Previous field", "app.focus_previous", "Go to the previous field."),
         Command("sampling.down", "down", "Next field", "app.focus_next", "Go to the next field."),
         Command("switch.change", "right,space,enter,plus", "Change", "turn(1)",
-                "Show the next value: one more, or twice the context.", always=True),
+                "Show the next value: one more, or twice the context."),
         Command("switch.change_back", "left,minus", "Change back", "turn(-1)",
-                "Show the previous value: one less, or half the context.", always=True),
+                "Show the previous value: one less, or half the context."),
     ),
     *_under(
         "When saving a file",

@@ -1,5 +1,7 @@
 """A field for a whole number, which keys change as they change a switch."""
 
+from textual.events import Key
+
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.widgets.still_input import StillInput
 
@@ -22,6 +24,14 @@ class NumberField(StillInput):
         """The typed number; None for anything else."""
         text = self.value.strip().replace(",", "")
         return int(text) if text.isascii() and text.isdecimal() else None
+
+    async def on_key(self, event: Key) -> None:
+        """Take its own keys here, in the order in which they and the digits came: a binding's would come later."""
+        for binding in self._bindings.key_to_bindings.get(event.key, ()):
+            if binding.action.startswith("turn("):
+                event.stop()
+                event.prevent_default()
+                await self.run_action(binding.action)
 
     def action_turn(self, step: int) -> None:
         """Have the next number, or the one before."""
