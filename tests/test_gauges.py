@@ -147,13 +147,22 @@ def test_the_first_token_is_timed_while_the_answer_runs_and_the_server_s_word_co
     meter.take([PromptProgress(400, 100, 250, 3000.0)])
     assert (meter.prompt_tps, meter.first_token_s) == (50.0, None)
     now[0] = 20.5
-    meter.take([Reasoning("Hm"), TIMINGS])
-    assert meter.first_token_s == 9.5, "since the server took the question"
+    meter.take([Reasoning("Hm")])
+    assert meter.first_token_s == 10.5, "by this clock while the server has not said"
+    meter.take([TIMINGS])
+    assert meter.first_token_s == pytest.approx(1000 / 210.4), "of its own time, without the wait"
     now[0] = 30.0
     meter.take([Answered("Yes"), Finished("stop", 1000, 100, 500, 200.0, 11.5, 10_400.0, 1_000.0)])
     assert meter.first_token_s == 9.4
     meter.asked()
     assert meter.first_token_s is None
+
+
+def test_the_first_token_takes_its_time_though_everything_is_read_at_once() -> None:
+    meter = SpeedMeter(lambda: 10.0)
+    meter.asked()
+    meter.take([PromptProgress(33, 32, 32, 0.0), Answered("Yes"), Timings(33, 32, 50.0, 1, 0.0)])
+    assert meter.first_token_s == pytest.approx(0.02)
 
 
 def test_the_record_of_an_answer_tells_nothing_of_its_first_token() -> None:

@@ -67,9 +67,7 @@ class SpeedMeter:
                     counters = event
                 case Waits(tokens, stops=stops) if tokens is not None or stops:
                     self.phase = ""
-                case PromptProgress(total, cached, _, time_ms):
-                    if self._asked_s is not None:
-                        self._asked_s = max(self._clock() - time_ms / 1000, self._asked_s)
+                case PromptProgress(total, cached):
                     self.reused, self.phase = (cached, total), "reading the prompt"
                     self.prompt_tps = event.tps or self.prompt_tps
                 case Reasoning() | Content() | ContentWasThinking():
@@ -92,6 +90,8 @@ class SpeedMeter:
             return
         self.average_tps, self.prompt_tps = tps or self.average_tps, timings.prompt_tps or self.prompt_tps
         self.reused = timings.cached_tokens, timings.prompt_tokens
+        if self._is_ours and timings.prompt_tps:  # by the server's clock: this one has the wait in it, and its own
+            self.first_token_s = (timings.prompt_tokens - timings.cached_tokens) / timings.prompt_tps
         now = self._clock()
         if self._points and timings.completion_tokens < self._points[-1][1]:
             self._points.clear()  # another answer
