@@ -12,6 +12,7 @@ from r1tui.chat.typed import Recall, Typed, cleaned, is_large, label_for, typed_
 from r1tui.tui.commands import bindings_of
 from r1tui.tui.remedies import in_keys
 from r1tui.tui.widgets.completion import Completion
+from r1tui.tui.widgets.own_keys import run_own_binding
 
 
 class Prompt(TextArea):
@@ -159,11 +160,13 @@ class Prompt(TextArea):
         self.paste(event.text)
         self.focus()
 
-    def on_key(self, event: events.Key) -> None:
+    async def on_key(self, event: events.Key) -> None:
         if self._completes(event.key):
             event.stop()
             event.prevent_default()
-        elif self._pasted and event.is_printable and event.character is not None:
+        elif not event.is_printable:
+            await run_own_binding(self, event)
+        elif self._pasted and event.character is not None:
             row, column = self.cursor_location
             by_hand = unfinished_mention(self.document.get_line(row)[:column] + event.character)
             self._pasted.discard((by_hand or "").removeprefix('"'))

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from textual.events import Key
 from textual.widgets import Input
+
+from r1tui.tui.widgets.own_keys import run_own_binding
 
 
 class StillInput(Input):
@@ -11,3 +14,6 @@ class StillInput(Input):
     def __init__(self, value: str | None = None, **options: Any) -> None:
         super().__init__(value, **options)
         self.cursor_blink = False
+
+    async def on_key(self, event: Key) -> None:
+        await run_own_binding(self, event)
