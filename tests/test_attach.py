@@ -16,7 +16,8 @@ from r1tui.tui.app import R1App
 from r1tui.tui.screens.overlays import ServerModelsScreen
 from r1tui.tui.services import chat_client
 from tests.conftest import CommandLine
-from tests.odd_server import REFUSALS, THINKERS, THOUGHT, OddServer, Reply, chunk, events, odd_server
+from tests.odd_refusals import REFUSALS
+from tests.odd_server import THINKERS, THOUGHT, OddServer, Reply, chunk, events, odd_server
 from tests.store_rig import FINISHED
 from tests.tui_rig import ask, on_screen, opened, until
 

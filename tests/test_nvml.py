@@ -12,7 +12,8 @@ from textual.widgets import DataTable
 from r1tui.cli import run
 from r1tui.config import Config
 from r1tui.machine import nvml as nvml_module
-from r1tui.machine.nvml import NvmlError, NvmlSession, read_nvidia
+from r1tui.machine.nvml import NvmlSession, read_nvidia
+from r1tui.machine.nvml_binding import NvmlError
 from r1tui.system.paths import Paths
 from r1tui.tui.app import R1App
 from tests.conftest import TinyModel

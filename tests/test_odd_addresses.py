@@ -8,13 +8,13 @@ from r1tui.errors import R1tuiError, UsageError
 from r1tui.events import Failed
 from r1tui.server.client import ServerClient, model_title
 from r1tui.server.endpoint import Endpoint
+from tests.odd_rig import HI, client_of, collect, texts
 from tests.odd_server import (
     CERTIFICATE,
     Reply,
     odd_server,
     refused,
 )
-from tests.test_odd_servers import HI, client_of, collect, texts
 
 
 async def test_addresses_that_are_wrong_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

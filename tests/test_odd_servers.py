@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,25 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from r1tui.config import SamplingSettings
-from r1tui.errors import R1tuiError, UsageError
-from r1tui.events import Begun, Content, ContentWasThinking, Failed, Finished, Reasoning, StreamEvent
+from r1tui.errors import R1tuiError
+from r1tui.events import Begun, Content, Failed, Finished, Reasoning
 from r1tui.server import sse
 from r1tui.server import stream as answer_stream
 from r1tui.server.answer import AnswerReader
-from r1tui.server.client import Beginning, ChatRequest, Message, ServerClient
+from r1tui.server.client import Beginning, ChatRequest, ServerClient
 from r1tui.server.endpoint import Endpoint
 from r1tui.server.refusal import FOREIGN
 from r1tui.server.sse import EventSplitter
 from r1tui.server.wire import foreign_json, is_whole_event
+from tests.odd_refusals import REFUSALS
+from tests.odd_rig import HI, ask, client_of, collect, texts
 from tests.odd_server import (
     ANSWERS,
     BROKEN_TEXT,
     HELLO,
     ODD,
-    REFUSALS,
     THINKERS,
     THOUGHT,
-    OddServer,
     Reply,
     chunk,
     events,
@@ -38,35 +37,6 @@ from tests.odd_server import (
     refused,
     whole,
 )
-
-HI = ChatRequest([Message("user", "hi")])
-
-
-def client_of(server: OddServer, model: str = "") -> ServerClient:
-    return ServerClient(Endpoint.parse(server.url), ours=False, model=model)
-
-
-async def collect(stream: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
-    return [event async for event in stream]
-
-
-def texts(seen: list[StreamEvent]) -> tuple[str, str]:
-    """Thinking and answer, as the screen has them at the end."""
-    thinking = answer = ""
-    for event in seen:
-        match event:
-            case Reasoning(text):
-                thinking += text
-            case Content(text):
-                answer += text
-            case ContentWasThinking():
-                thinking, answer = thinking + answer, ""
-    return thinking, answer
-
-
-async def ask(server: OddServer) -> list[StreamEvent]:
-    async with client_of(server) as client:
-        return await collect(client.stream_chat(HI, "c"))
 
 
 @pytest.mark.parametrize("habit", ANSWERS)
@@ -243,45 +213,6 @@ async def test_side_answers_that_are_garbage_say_nothing(body: bytes) -> None:
             assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
 
 
-LLAMA_SERVER = {"data": [{"id": "/m/alpha.gguf", "aliases": ["mine"], "owned_by": "llamacpp"}]}
-ROUTER = {"data": [{"id": "alpha", "owned_by": "llamacpp", "status": {"value": "unloaded"}}]}
-OLLAMA = {"models": [{"name": "alpha:latest", "model": "alpha:latest"}]}
-LLAMA_SWAP = {"data": [{"id": "alpha", "owned_by": "llama-swap"}]}
-
-
-@pytest.mark.parametrize(
-    ("listed", "name", "is_asked"),
-    [
-        (LLAMA_SERVER, "beta", False),
-        (LLAMA_SERVER, "alpha", True),
-        (LLAMA_SERVER, "mine", True),
-        (LLAMA_SERVER, "/m/alpha.gguf", True),
-        (ROUTER, "beta", True),
-        (OLLAMA, "alpha", True),
-        (LLAMA_SWAP, "unlisted", True),
-        (["alpha", "beta"], "beta", True),
-    ],
-)
-async def test_no_other_model_answers_than_the_one_that_was_named(listed: object, name: str, *, is_asked: bool) -> None:
-    with odd_server(others={"/v1/models": refused(200, listed)}) as server:
-        async with client_of(server, name) as client:
-            if is_asked:
-                await client.need_model()
-                await collect(client.stream_chat(HI, "c"))
-            else:
-                with pytest.raises(UsageError, match=r"no model beta\. Its only model is"):
-                    await client.need_model()
-    assert [one.json["model"] for one in server.chats] == ([name] if is_asked else [])
-
-
-@pytest.mark.parametrize(("listed", "name"), [(OLLAMA, "alpha:latest"), (LLAMA_SWAP, "alpha"), (["x"], "x")])
-async def test_lists_of_models_have_whatever_shape(listed: object, name: str) -> None:
-    with odd_server(others={"/v1/models": refused(200, listed)}) as server:
-        async with client_of(server) as client:
-            await client.need_model()
-            assert client.model == name
-
-
 async def test_another_port_of_the_same_host_does_not_get_the_key() -> None:
     with odd_server() as other:
         with odd_server(Reply(b"", 307, headers=(f"Location: {other.url}/v1/chat/completions",))) as server:
@@ -314,44 +245,6 @@ async def test_a_stop_before_the_question_is_a_stop() -> None:
     assert isinstance(seen[-1], Finished)
     assert seen[-1].finish_reason == "cancelled"
     assert server.chats == []
-
-
-async def test_the_only_model_is_named_in_every_question() -> None:
-    with odd_server(models=["deepseek-r1:671b"]) as server:
-        async with client_of(server) as client:
-            await client.need_model()
-            await collect(client.stream_chat(HI, "c"))
-    assert server.chats[0].json["model"] == "deepseek-r1:671b"
-
-
-async def test_of_several_models_one_must_be_named() -> None:
-    with odd_server(models=["a", "b"]) as server:
-        async with client_of(server) as client:
-            with pytest.raises(UsageError, match="2 models: a, b") as caught:
-                await client.need_model()
-        async with client_of(server, "b") as client:
-            await client.need_model()
-            await collect(client.stream_chat(HI, "c"))
-    assert "--model-name" in caught.value.remedy
-    assert [one.json["model"] for one in server.chats] == ["b"]
-
-
-@pytest.mark.parametrize(
-    "listed",
-    [
-        Reply(b'{"object": "list", "data": null}', kind="application/json"),
-        Reply(b'{"data": [{"id": 3}, null, 7]}', kind="application/json"),
-        Reply(b"[]", kind="application/json"),
-        Reply(b"nothing", kind="text/plain"),
-        Reply(b"", 500),
-    ],
-)
-async def test_a_list_of_models_that_is_none_leaves_the_question_without_a_model(listed: Reply) -> None:
-    with odd_server(others={"/v1/models": listed}) as server:
-        async with client_of(server) as client:
-            await client.need_model()
-            assert texts(await collect(client.stream_chat(HI, "c"))) == ("", "Hello.")
-    assert "model" not in server.chats[0].json
 
 
 @given(st.sampled_from(["\n", "\r\n", "\r"]), st.lists(st.integers(1, 40), max_size=30))

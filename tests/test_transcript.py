@@ -12,9 +12,8 @@ from r1tui.events import Content, Failed, Finished, PromptProgress, Reasoning, W
 from r1tui.remedies import ShowLog
 from r1tui.tui.widgets import transcript
 from r1tui.tui.widgets.transcript import Transcript
-from r1tui.tui.widgets.transcript_blocks import AnswerBlock, PlainBlock, Work
+from r1tui.tui.widgets.transcript_blocks import Work
 from r1tui.tui.widgets.transcript_viewport import JUMP_ROWS
-from tests.markdown_rig import split_markdown
 from tests.transcript_rig import FINISHED, MARKDOWN, Seat, asked, past, send, settle, timings, toggle_all
 
 
@@ -387,16 +386,3 @@ async def test_colours_follow_the_theme() -> None:
             await settle(pilot, seat.transcript)
             seen.add(str(next(iter(seat.transcript.render_line(2))).style))
     assert len(seen) == 3
-
-
-def test_an_unfinished_block_costs_one_row_a_piece() -> None:
-    block, work = PlainBlock("", "answer"), Work()
-    for _ in range(2000):
-        block.append("word ")
-        block.lay_out(80, work)
-    assert work.rows_built <= 2000 + len(block.rows)
-
-
-def test_a_listing_is_rendered_a_row_a_step() -> None:
-    (code,) = split_markdown("```python\n" + "x = 1\n" * 100 + "```")
-    assert sum(1 for _ in AnswerBlock(code, gap=False).refine(80, Work())) == 101

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from r1tui.machine.nvml import GpuUse, NvmlSession, format_error
+from r1tui.machine.nvml import GpuUse, NvmlSession
+from r1tui.machine.nvml_binding import format_error
 from r1tui.system.lazy import psutil
 
 NVML_RETRY_S = 30.0

@@ -9,7 +9,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from r1tui.errors import R1tuiError
-from r1tui.machine.nvml import NvmlError, NvmlSession
+from r1tui.machine.nvml import NvmlSession
+from r1tui.machine.nvml_binding import NvmlError
 from r1tui.messages import ProcessId, ServerSpec
 from r1tui.server.sse import stream_target
 from r1tui.supervisor.http import request

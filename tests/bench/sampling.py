@@ -11,7 +11,8 @@ from collections.abc import Callable
 from time import monotonic, process_time, sleep, thread_time
 
 from r1tui.machine.hardware import memory_available_bytes, memory_total_bytes, usable_logical_cpus
-from r1tui.machine.nvml import NvmlError, NvmlSession
+from r1tui.machine.nvml import NvmlSession
+from r1tui.machine.nvml_binding import NvmlError
 from r1tui.machine.telemetry import ROOT, HostReader, Limits, Sampler
 from tests.fake_nvml import fake_nvml
 

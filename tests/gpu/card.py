@@ -4,7 +4,8 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from r1tui.machine.nvml import NvmlError, NvmlSession
+from r1tui.machine.nvml import NvmlSession
+from r1tui.machine.nvml_binding import NvmlError
 
 MIB = 1 << 20
 PEAK_S = 0.02

@@ -1,0 +1,85 @@
+"""Refusals of OpenAI-style servers by name, and what r1tui says of each."""
+
+import gzip
+
+from tests.odd_server import HELLO, Reply, chunk, events, in_chunks, lines, refused
+
+REFUSALS: dict[str, tuple[Reply, str]] = {
+    "error object": (refused(400, {"error": {"message": "no such model 'x'", "type": "e"}}), "no such model 'x'"),
+    "error text": (refused(404, {"error": "model 'x' not found"}), "model 'x' not found"),
+    "message": (refused(422, {"object": "error", "message": "too hot", "code": 422}), "too hot"),
+    "detail": (refused(401, {"detail": "Not authenticated"}), "Not authenticated"),
+    "detail list": (refused(422, {"detail": [{"loc": ["body"], "msg": "field required"}]}), "field required"),
+    "nested": (refused(500, {"error": {"error": {"message": "deep"}}}), "deep"),
+    "no words": (refused(500, {}), "500"),
+    "list": (refused(500, [{"error": {"message": "in a list"}}]), "in a list"),
+    "plain text": (refused(429, b"slow down\n", "text/plain"), "slow down"),
+    "nothing": (refused(502, b"", "text/plain"), "502"),
+    "bad bytes": (refused(500, b"caf\xe9", "text/plain"), "caf"),
+    "escapes": (refused(500, b"\x1b[31mred", "text/plain"), "red"),
+    "page": (refused(502, b"<html><body>Bad Gateway</body></html>", "text/html"), "web page"),
+    "page with 200": (Reply(b"<!DOCTYPE html><html>Log in</html>", kind="text/html"), "web page"),
+    "error in the stream": (Reply(events({"error": {"message": "out of luck", "code": 500}})), "out of luck"),
+    "error text in the stream": (Reply(events({"error": "out of luck"})), "out of luck"),
+    "error in the stream, other shape": (Reply(events({"object": "error", "message": "out of luck"})), "out of luck"),
+    "error as a whole answer": (Reply(b'{"error": "out of luck"}', kind="application/json"), "out of luck"),
+    "error event": (Reply(b'event: error\ndata: {"message": "out of luck"}\n\n'), "out of luck"),
+    "error event, text": (Reply(b"event: error\ndata: out of luck\n\n"), "out of luck"),
+    "error line": (Reply(b'error: {"code": 500, "message": "out of luck"}\n\n'), "out of luck"),
+    "error: true": (Reply(b'{"error": true, "message": "out of luck"}'), "out of luck"),
+    "error, no choices": (Reply(b'{"error": {"message": "out of luck"}, "choices": []}'), "out of luck"),
+    "errors": (refused(500, {"errors": ["out of luck"]}), "out of luck"),
+    "errors as an answer": (Reply(b'{"errors": [{"message": "out of luck"}]}'), "out of luck"),
+    "Message": (refused(400, {"Message": "out of luck"}), "out of luck"),
+    "half a surrogate pair": (Reply(b'{"error": {"n_ctx": "\\ud83d", "message": "out of luck"}}', 500), "out of luck"),
+    "other keys": (refused(400, {"error": 5, "why": "out of luck"}), "out of luck"),
+    "event stream": (Reply(events({"error": {"message": "out of luck"}}), 400), "(400): out of luck."),
+    "raw escapes in JSON": (refused(400, b'{"error": "\x1b[31mout of luck"}'), "out of luck"),
+    "text as an answer": (Reply(b"Service is starting", kind="text/plain"), "Service is starting"),
+    "empty error": (Reply(b'{"error": {}}', kind="application/json"), "an invalid answer"),
+    "empty object": (Reply(b"{}", kind="application/json"), "an invalid answer"),
+    "empty objects": (Reply(events({}, {"choices": []})), "an invalid answer"),
+    "a tool's call": (Reply(events(chunk(tool_calls=[{"index": 0}]), chunk(finish="tool_calls"))), "tool_calls"),
+    "filtered": (Reply(events(chunk(finish="content_filter"))), "content_filter"),
+    "error as a reason": (Reply(events(chunk("Hel"), chunk(finish="error"))), "middle of the answer"),
+    **{
+        reason: (Reply(events(chunk("Hel"), chunk(finish=reason))), f"ended the answer early: {reason}.")
+        for reason in ("content_filter", "abort", "insufficient_system_resource")
+    },
+    "null as a reason, cut": (Reply(events(chunk("Hel", "null"), done=False)), "middle of the answer"),
+    "error in a choice": (
+        Reply(events({"choices": [{"delta": {"content": ""}, "error": {"message": "out of luck"}}]})),
+        "out of luck",
+    ),
+    "error in a choice, whole": (
+        Reply(b'{"choices": [{"error": {"message": "out of luck"}, "finish_reason": "error"}]}'),
+        "out of luck",
+    ),
+    "error, connection kept": (
+        Reply(b'{"error": "out of luck"}', kind="application/json", stays_open=True, has_length=False),
+        "out of luck",
+    ),
+    "a chunk on each line, cut": (Reply(lines(*HELLO[:2]) + b'{"choices": [{"del'), "middle of the answer"),
+    "an error on a line": (Reply(lines(HELLO[0], {"error": "out of luck"})), "out of luck"),
+    "an event without end": (Reply(b"data: " + b"x" * (17 << 20)), "an answer without end"),
+    "brotli, among others": (Reply(b"\x0b\x05\x80", headers=("Content-Encoding: gzip, br",)), "(br)"),
+    "brotli, refused": (Reply(b"\x0b", 500, headers=("Content-Encoding: br",)), "(500) without giving a reason"),
+    "no gzip, refused": (Reply(b"nope", 400, headers=("Content-Encoding: gzip",)), "(400) without giving a reason"),
+    "x-gzip, refused": (
+        Reply(gzip.compress(b'{"error": "out of luck"}'), 400, headers=("Content-Encoding: x-gzip",)),
+        "out of luck",
+    ),
+    "nonsense": (Reply(b"", 307, headers=("Location: http://[::",)), "http://[::"),
+    "brotli": (Reply(b"\x0b\x05\x80", headers=("Content-Encoding: br",)), "(br)"),
+    "zstd": (Reply(b"\x28\xb5\x2f\xfd", headers=("Content-Encoding: zstd",)), "(zstd)"),
+    "no gzip": (Reply(b"nope", headers=("Content-Encoding: gzip",)), "decompressed"),
+    "cut HTTP chunks": (in_chunks(events(chunk("Hel"), done=False), is_cut=True), "middle of the answer"),
+    "not JSON": (Reply(events(b"{no")), "an invalid answer"),
+    "elsewhere": (Reply(b"", 307, headers=("Location: http://example.invalid/v1",)), "example.invalid"),
+    "moved": (Reply(b"", 301, headers=("Location: http://127.0.0.1:1/v1",)), "127.0.0.1:1"),
+    "nowhere": (Reply(b"", 307), "nowhere"),
+    "in a circle": (Reply(b"", 307, headers=("Location: /v1/chat/completions",)), "redirects too often"),
+    "empty answer": (Reply(b"", kind="text/event-stream"), "without an answer"),
+    "cut short": (Reply(events(chunk("Hel"), done=False)), "middle of the answer"),
+}
+"""What r1tui says contains these words."""
