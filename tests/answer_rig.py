@@ -79,6 +79,8 @@ class View:
         self.waits: list[Exchange | None] = []
         """The questions that were shown as waiting, one after the other."""
         self.said: list[str] = []
+        self.severities: list[str] = []
+        """Of what was said; empty where none was named."""
         self.posted: list[Message] = []
         self.given_back: list[Question] = []
         self.asked: list[Typed | None] = []
@@ -105,6 +107,7 @@ class View:
 
     def tell(self, text: str, *, title: str = "", severity: str = "", topic: str = "") -> None:
         self.said.append(title or text)
+        self.severities.append(severity)
 
     def end_notice(self, topic: str) -> None:
         """Nothing is shown."""

@@ -13,7 +13,7 @@ from textual.message import Message
 
 from r1tui.catalog.variants import Variant, load_catalog
 from r1tui.config import Config, VariantSettings
-from r1tui.events import StageEvent
+from r1tui.events import StageEvent, StageFailed
 from r1tui.hub.local.folders import NoRoomError
 from r1tui.launch.stages import Launch
 from r1tui.messages import HostPlan, PlanSummary, Status
@@ -217,6 +217,17 @@ async def test_settings_with_which_a_model_does_not_start_are_taken_back_with_a_
         await ready(view, "one")
         assert grammar.exists()
         assert not models.can("bring_back")
+
+
+@pytest.mark.parametrize(("exit_status", "severity"), [(130, "information"), (1, "error")])
+async def test_a_launch_that_the_user_ended_is_no_error(
+    paths: Paths, config: Config, exit_status: int, severity: str
+) -> None:
+    async with chosen(paths, config) as view:
+        view.models.ready = True  # the model before goes on
+        view.models.take_stage(StageFailed("server", "Cancelled.", "", exit_status))
+        view.models.launch_ended(ready=False)
+        assert (view.said, view.severities) == (["The model was not switched"], [severity])
 
 
 async def test_settings_that_do_not_even_end_the_running_server_are_not_kept(

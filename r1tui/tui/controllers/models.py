@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from textual.worker import Worker
 
 from r1tui.catalog.variants import Variant
-from r1tui.errors import R1tuiError
+from r1tui.errors import CancelledError, R1tuiError
 from r1tui.events import StageEvent, StageFailed
 from r1tui.messages import Status
 from r1tui.tui import questions
@@ -176,10 +176,11 @@ class ModelController:
             self.replaced = self._undo = None
         elif self.ready and self._failure is not None:  # what ran goes on
             failed, title = f"{self._failure.cause} {say(self._failure.remedies)}", "The model was not switched"
+            severity: Severity = "information" if self._failure.exit_status == CancelledError.exit_status else "error"
             if self._undo is not None:
                 self._view.run_worker(self._undo(), group="restart", name=GOING_BACK)
                 title, self._undo = "The settings stay as they were", None
-            self._view.tell(failed, title=title, severity="error", topic=ABOUT_LAUNCH)
+            self._view.tell(failed, title=title, severity=severity, topic=ABOUT_LAUNCH)
         elif self._undo is not None:
             self._view.tell("<chat.back> restarts the model with the settings from before.", topic=ABOUT_LAUNCH)
         elif self.replaced is not None:
