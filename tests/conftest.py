@@ -34,7 +34,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as under nohup, where n
 # The hundreds of processes that tests start read what the first of them has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-for profile, examples in (("usual", 50), ("thorough", 1000)):  # pytest --hypothesis-profile=thorough
+for profile, examples in (("usual", 30), ("thorough", 1000)):  # pytest --hypothesis-profile=thorough
     checks = [HealthCheck.too_slow]
     settings.register_profile(profile, max_examples=examples, deadline=None, suppress_health_check=checks)
 settings.load_profile("usual")

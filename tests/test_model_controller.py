@@ -343,7 +343,7 @@ async def test_a_server_is_stopped_and_started_again_from_here(
         await until(lambda: view.said[-1:] == ["The server is stopped. <chat.start> starts it again."])
         await until(lambda: not view.models.ready and view.models.can("start"))
         assert supervisor.status(paths).state == "stopped"
-        assert not view.models.can("stop_server")
+        await until(lambda: not view.models.can("stop_server"))
         view.models.start()
         await ready(view, "one")
         assert not view.asked_of
