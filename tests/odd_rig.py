@@ -1,13 +1,11 @@
 """Questions to servers of whatever habit."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from r1tui.events import Content, ContentWasThinking, Reasoning, StreamEvent
 from r1tui.server.client import ChatRequest, Message, ServerClient
 from r1tui.server.endpoint import Endpoint
-from tests.odd_server import (
-    OddServer,
-)
+from tests.odd_server import OddServer
 
 HI = ChatRequest([Message("user", "hi")])
 
@@ -20,7 +18,7 @@ async def collect(stream: AsyncIterator[StreamEvent]) -> list[StreamEvent]:
     return [event async for event in stream]
 
 
-def texts(seen: list[StreamEvent]) -> tuple[str, str]:
+def texts(seen: Iterable[StreamEvent]) -> tuple[str, str]:
     """Thinking and answer, as the screen has them at the end."""
     thinking = answer = ""
     for event in seen:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from r1tui.events import Content, ContentWasThinking, Reasoning
+from r1tui.events import Content, Reasoning
 from r1tui.server.answer import ThinkSplitter
+from tests.odd_rig import texts
 
 
 def split(pieces: list[str], *, inside: bool) -> tuple[str, str]:
@@ -61,16 +62,7 @@ def test_nothing_is_lost_but_the_tags(text: str, inside: bool) -> None:
 def split_unknown(pieces: list[str]) -> tuple[str, str]:
     """Thinking and answer where it is not known how the prompt ended."""
     splitter = ThinkSplitter(inside=False, may_lack_open=True)
-    thinking = answer = ""
-    for event in [event for piece in pieces for event in splitter.feed(piece)] + splitter.finish():
-        match event:
-            case Reasoning(text):
-                thinking += text
-            case Content(text):
-                answer += text
-            case ContentWasThinking():
-                thinking, answer = thinking + answer, ""
-    return thinking, answer
+    return texts([event for piece in pieces for event in splitter.feed(piece)] + splitter.finish())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from textual.events import Key
 
 from r1tui.tui.commands import bindings_of
+from r1tui.tui.widgets.own_keys import run_own_binding
 from r1tui.tui.widgets.still_input import StillInput
 
 
@@ -26,12 +27,9 @@ class NumberField(StillInput):
         return int(text) if text.isascii() and text.isdecimal() else None
 
     async def on_key(self, event: Key) -> None:
-        """Take its own keys here, in the order in which they and the digits came: a binding's would come later."""
-        for binding in self._bindings.key_to_bindings.get(event.key, ()):
-            if binding.action.startswith("turn("):
-                event.stop()
-                event.prevent_default()
-                await self.run_action(binding.action)
+        """Take those of its own keys that could be typed, too; the digits are nobody's."""
+        if event.is_printable:
+            await run_own_binding(self, event)
 
     def action_turn(self, step: int) -> None:
         """Have the next number, or the one before."""

@@ -10,7 +10,7 @@ async def run_own_binding(field: Widget, event: Key) -> None:
     Letters act as soon as the field has them. Textual runs a binding's action only when its key has gone on from the
     field to the application, which is after letters that were typed later and are there already.
     """
-    found = None if event.is_printable else field.screen.active_bindings.get(event.key)
+    found = field.screen.active_bindings.get(event.key)
     is_own = found is not None and found.node is field and found.enabled and not found.binding.priority
     if found is not None and is_own and await field.app.run_action(found.binding.action, field):
         event.stop()

@@ -90,7 +90,7 @@ class SpeedMeter:
             return
         self.average_tps, self.prompt_tps = tps or self.average_tps, timings.prompt_tps or self.prompt_tps
         self.reused = timings.cached_tokens, timings.prompt_tokens
-        if self._is_ours and timings.prompt_tps:  # by the server's clock: this one has the wait in it, and its own
+        if self._is_ours and timings.prompt_tps:  # by the server's clock, without the wait before
             self.first_token_s = (timings.prompt_tokens - timings.cached_tokens) / timings.prompt_tps
         now = self._clock()
         if self._points and timings.completion_tokens < self._points[-1][1]:

@@ -16,4 +16,5 @@ class StillInput(Input):
         self.cursor_blink = False
 
     async def on_key(self, event: Key) -> None:
-        await run_own_binding(self, event)
+        if not event.is_printable:
+            await run_own_binding(self, event)
