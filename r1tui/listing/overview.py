@@ -194,7 +194,8 @@ def overview(
     glances = [with_disk(_glance(variant, request, search)) for variant in catalog]
     glanced(glances)
     for glance in glances:
-        yield with_disk(_look(glance, request, engine, search))
+        entry = _look(glance, request, engine, search)
+        yield entry if entry.size_gib == glance.size_gib else with_disk(entry)  # the disk was asked about that size
 
 
 def _find_no_room(entry: ModelEntry, disks: list[ModelDisk], paths: Paths) -> NoRoomError | None:
